@@ -1,0 +1,82 @@
+# make run | test | check | bench | lock | clean. Nothing is installed outside of .venv.
+#
+# PYTHON=python3.12 chooses the interpreter of a new .venv; HOST and PORT where `make run` listens.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 1
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lock clean preflight
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run     start the service here: http://$(HOST):$(PORT)  (PORT=8001 for another port)"
+	@echo "make test    run the tests"
+	@echo "make check   lint, types, migrations"
+	@echo "make bench   measure"
+	@echo "make lock    choose the versions of the dependencies anew"
+	@echo "make clean   remove .venv and caches; data and keys under var/ stay"
+
+# The interpreter itself, so that signals reach it.
+run: $(VENV)/run.stamp
+	@exec $(PY) manage.py up --host $(HOST) --port $(PORT) --workers $(WORKERS)
+
+# Two processes: as fast as more of them on two cores, and the tests of processes stay within their bounds.
+test: $(VENV)/dev.stamp
+	$(PY) -m pytest -n 2
+
+# makemigrations also compares with the database, where there is one; the warning says that there is none.
+check: $(VENV)/dev.stamp
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+	$(PY) -W "ignore:Got an error checking a consistent migration history:RuntimeWarning" \
+		manage.py makemigrations --check --dry-run
+
+bench: $(VENV)/dev.stamp
+	$(PY) -m bench
+
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header
+lock: $(VENV)/dev.stamp
+	$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that its lock is installed. The dev lock holds the other one's versions too, so either order works.
+$(VENV)/run.stamp: requirements.lock
+	$(call install,requirements.lock)
+$(VENV)/dev.stamp: requirements-dev.lock
+	$(call install,requirements-dev.lock)
+
+# What was interrupted is not trusted: pip takes a half-copied package for an installed one. So a .venv without a stamp,
+# or with an install that did not come to its end, is made anew. The same when its interpreter is gone.
+ifneq ($(shell $(PY) -c "print(1)" 2>&1),1)
+$(VENV)/run.stamp $(VENV)/dev.stamp: preflight
+endif
+define install
+@$(MAKE) --no-print-directory preflight
+@if [ -e $(VENV)/unfinished ] || ! ls $(VENV)/*.stamp >/dev/null 2>&1 || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	echo "Making $(VENV)"; rm -f $(VENV)/*.stamp; $(PYTHON) -m venv --clear $(VENV); fi
+@echo "Installing $(1)"
+@touch $(VENV)/unfinished
+@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+@rm $(VENV)/unfinished
+@touch $@
+endef
+
+preflight:
+	@test -w . || { echo "cannot write to $(CURDIR): make needs it for .venv and var" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "$(PYTHON) is not installed: Python 3.11 or newer is needed (make PYTHON=python3.12 names another)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): Python 3.11 or newer is needed (make PYTHON=python3.12 names another)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv: sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 1; }

@@ -1,0 +1,127 @@
+"""Master keys, and the data keys that they wrap.
+
+A master key is 32 random bytes in base 64, one to a line: the first line wraps, every line unwraps, so that keys
+wrapped before a rotation stay readable. They come from `CACHE_MASTER_KEY` or from the file that
+`CACHE_MASTER_KEY_FILE` names. The database holds only wrapped data keys:
+
+    nonce (12 bytes) ‖ AES-256-GCM(master key, data key, additional data = format ‖ tenant ‖ version)
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+import struct
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+KEY_BYTES, NONCE_BYTES, FORMAT = 32, 12, 1
+
+
+class WrappedKey(NamedTuple):
+    wrapped: bytes
+    master_key_id: str
+
+
+class CannotUnwrap(Exception):
+    """A data key does not open with any master key at hand."""
+
+
+class MasterKeys:
+    """The master keys by id, newest first. Its repr shows ids only."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._keys = {master_key_id(key): AESGCM(key) for key in _parse(text, source)}
+        self.current = next(iter(self._keys))
+
+    def __repr__(self) -> str:
+        return f"MasterKeys({', '.join(self._keys)})"
+
+    def __contains__(self, key_id: str) -> bool:
+        return key_id in self._keys
+
+    def wrap(self, data_key: bytes, tenant_id: int, version: int) -> WrappedKey:
+        """Seal a data key with the newest master key."""
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self._keys[self.current].encrypt(nonce, data_key, _additional_data(tenant_id, version))
+        return WrappedKey(nonce + sealed, self.current)
+
+    def unwrap(self, key: WrappedKey, tenant_id: int, version: int) -> bytes:
+        """Raises CannotUnwrap when the master key is not at hand or the wrapped key is not this tenant's version."""
+        if key.master_key_id not in self._keys:
+            raise CannotUnwrap(f"master key {key.master_key_id} is not among the configured ones")
+        nonce, sealed = key.wrapped[:NONCE_BYTES], key.wrapped[NONCE_BYTES:]
+        try:
+            return self._keys[key.master_key_id].decrypt(nonce, sealed, _additional_data(tenant_id, version))
+        except InvalidTag:
+            raise CannotUnwrap(f"data key {version} of tenant {tenant_id} does not open") from None
+
+
+def load() -> MasterKeys:
+    """The configured master keys, read afresh. Raises ImproperlyConfigured, naming the source, when unusable."""
+    path: Path | None = settings.MASTER_KEY_FILE
+    if path is None:
+        return MasterKeys(settings.MASTER_KEY, "CACHE_MASTER_KEY")
+    try:
+        return MasterKeys(path.read_text(), str(path))
+    except OSError as error:
+        raise ImproperlyConfigured(f"cannot read the master key file {path}: {error.strerror}") from error
+
+
+def new_master_key_line() -> str:
+    """A fresh master key as a line of the file."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def new_data_key() -> bytes:
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def prepend_master_key(path: Path) -> None:
+    """Put a fresh master key before the others in the file, in one atomic step that keeps its mode and owner."""
+    status = path.stat()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{new_master_key_line()}\n{path.read_text()}")
+            os.fchmod(file.fileno(), status.st_mode & 0o777)
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def master_key_id(key: bytes) -> str:
+    """Names a key without telling it."""
+    return hashlib.sha256(b"master key id" + key).hexdigest()[:16]
+
+
+def _parse(text: str, source: str) -> list[bytes]:
+    keys = []
+    for number, line in enumerate(text.split(), start=1):
+        try:
+            key = base64.b64decode(line, validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise ImproperlyConfigured(f"{source}: key {number} must be {KEY_BYTES} bytes in base 64")
+        if len(set(key)) < 8:  # 32 random bytes have 8 or fewer distinct values once in 10^40
+            raise ImproperlyConfigured(f"{source}: key {number} is not random; make one with 'openssl rand -base64 32'")
+        keys.append(key)
+    if not keys:
+        raise ImproperlyConfigured(f"{source} is empty: put a key there, made with 'openssl rand -base64 32'")
+    return keys
+
+
+def _additional_data(tenant_id: int, version: int) -> bytes:
+    return struct.pack(">Bqi", FORMAT, tenant_id, version)

@@ -1,0 +1,109 @@
+"""Creating, rotating and revoking tenants' keys. Each change stands in the audit log, in the same transaction."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import audit, keyring, tokens
+from accounts.models import SCOPE_BITS, APIKey, DataKey, Tenant
+
+
+@transaction.atomic
+def create_tenant(name: str, actor: str) -> Tenant:
+    """A tenant with its first data key. Raises IntegrityError when the name is taken."""
+    tenant = Tenant.objects.create(name=name)
+    _add_data_key(tenant)
+    audit.record(tenant.id, actor, "tenant.create", name)
+    return tenant
+
+
+@transaction.atomic
+def create_api_key(
+    tenant: Tenant, *, name: str, scopes: list[str], actor: str, expires_at: datetime | None = None
+) -> tuple[APIKey, str]:
+    """The new API key and its token, which is shown once. Raises ValueError for an unknown scope or a past expiry."""
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ValueError("expires_at must be in the future")
+    api_key = APIKey(tenant=tenant, name=name, scopes=scope_mask(scopes), expires_at=expires_at)
+    token = tokens.new_token(api_key.id)
+    api_key.digest = tokens.digest(token.encode())
+    api_key.save(force_insert=True)
+    audit.record(tenant.id, actor, "api_key.create", tokens.encode_id(api_key.id), name=name, scopes=scopes)
+    return api_key, token
+
+
+@transaction.atomic
+def rotate_api_key(api_key: APIKey, *, overlap: timedelta, actor: str) -> str:
+    """A second secret for the same key; the former one works until the overlap ends. Returns the new token."""
+    api_key = APIKey.objects.select_for_update().get(pk=api_key.pk)
+    token = tokens.new_token(api_key.id)
+    api_key.previous_digest, api_key.previous_expires_at = api_key.digest, timezone.now() + overlap
+    api_key.digest = tokens.digest(token.encode())
+    api_key.save(update_fields=["digest", "previous_digest", "previous_expires_at"])
+    key_id, seconds = tokens.encode_id(api_key.id), int(overlap.total_seconds())
+    audit.record(api_key.tenant_id, actor, "api_key.rotate", key_id, overlap_seconds=seconds)
+    return token
+
+
+@transaction.atomic
+def revoke_api_key(api_key: APIKey, actor: str) -> bool:
+    """Refused everywhere from the commit on: every statement joins the key's row. False when it was revoked before."""
+    revoked = APIKey.objects.filter(tenant_id=api_key.tenant_id, id=api_key.id, revoked_at=None).update(
+        revoked_at=timezone.now()
+    )
+    if revoked:
+        audit.record(api_key.tenant_id, actor, "api_key.revoke", tokens.encode_id(api_key.id))
+    return bool(revoked)
+
+
+@transaction.atomic
+def rotate_data_key(tenant: Tenant, actor: str) -> int:
+    """New values are sealed with a new data key from the commit on; returns its version.
+
+    Writers check the version under the tenant row's lock, which this takes too: once this commits, no write under
+    the former version can. `entries.reseal` then re-seals the older values while both versions read.
+    """
+    tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    tenant.data_key_version += 1
+    _add_data_key(tenant)
+    tenant.save(update_fields=["data_key_version"])
+    audit.record(tenant.id, actor, "data_key.rotate", str(tenant.data_key_version))
+    return tenant.data_key_version
+
+
+def rewrap_data_keys(actor: str) -> int:
+    """Wrap every data key with the newest master key; returns how many were re-wrapped. Safe to stop and repeat."""
+    master_keys = keyring.load()
+    count = 0
+    while stale := list(DataKey.objects.exclude(master_key_id=master_keys.current)[:500]):
+        for data_key in stale:
+            _rewrap(data_key, master_keys)
+        count += len(stale)
+    audit.record(audit.SERVICE, actor, "master_key.rotate", master_keys.current, rewrapped=count)
+    return count
+
+
+def scope_mask(scopes: list[str]) -> int:
+    """The scopes as bits. Raises ValueError naming an unknown one, or when there is none."""
+    unknown = [scope for scope in scopes if scope not in SCOPE_BITS]
+    if unknown or not scopes:
+        problem = f"unknown scope '{unknown[0]}'" if unknown else "no scope"
+        raise ValueError(f"scopes: {problem}; choose from {', '.join(SCOPE_BITS)}")
+    return sum(SCOPE_BITS[scope] for scope in set(scopes))
+
+
+def _add_data_key(tenant: Tenant) -> None:
+    version = tenant.data_key_version
+    key = keyring.load().wrap(keyring.new_data_key(), tenant.id, version)
+    DataKey.objects.create(tenant=tenant, version=version, wrapped=key.wrapped, master_key_id=key.master_key_id)
+
+
+def _rewrap(data_key: DataKey, master_keys: keyring.MasterKeys) -> None:
+    """One conditional UPDATE, so that two rotations at once cannot overwrite each other."""
+    tenant_id, version = data_key.tenant_id, data_key.version
+    old = keyring.WrappedKey(bytes(data_key.wrapped), data_key.master_key_id)
+    new = master_keys.wrap(master_keys.unwrap(old, tenant_id, version), tenant_id, version)
+    DataKey.objects.filter(tenant_id=tenant_id, version=version, master_key_id=old.master_key_id).update(
+        wrapped=new.wrapped, master_key_id=new.master_key_id
+    )

@@ -1,0 +1,90 @@
+"""The server's entry: item operations take the lane, everything else Django.
+
+          ┌ lane    GET HEAD PUT PATCH DELETE /api/v1/cache/:key
+ASGI ─────┤
+          └ Django  all of /api/v1, /docs, /healthz, /readyz
+"""
+
+import os
+
+import structlog
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cacheservice.settings")
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+django = get_asgi_application()
+
+from accounts import tokens  # noqa: E402  after Django is set up
+from cacheservice import http  # noqa: E402
+from cacheservice.entries import items, lane, store  # noqa: E402
+from cacheservice.errors import APIError  # noqa: E402
+from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
+
+log = structlog.get_logger(__name__)
+bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=settings.BODY_TIMEOUT_SECONDS)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application."""
+    if scope["type"] == "http":
+        if settings.LANE and lane.takes(scope):
+            await lane.respond(scope, receive, send, bodies)
+        else:
+            await respond(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await run_lifespan(receive, send)
+
+
+async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body within bounds, as the lane does, and let Django answer."""
+    headers = dict(scope["headers"])
+    request_id = http.request_id(headers.get(b"x-request-id"))
+    scope.setdefault("state", {})["request_id"] = request_id
+    try:
+        body = await bodies.read(receive, headers, items.max_body_bytes())
+    except http.ClientGone:
+        return
+    except APIError as error:
+        await http.send_answer(send, http.error_answer(await _known_caller_or(error, headers), request_id), request_id)
+        return
+    try:
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await django(scope, _replay(body, receive), send)
+    finally:
+        bodies.release(body)
+    if settings.ACCESS_LOG:
+        log.info("request", request_id=request_id, method=scope["method"], path=scope["path"])
+
+
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    """The store lives as long as the server process."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await store.start()
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await store.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def _known_caller_or(error: APIError, headers: dict[bytes, bytes]) -> APIError:
+    """The body's error, but only to a caller we know: the others learn that they are not."""
+    try:
+        await store.current().caller(tokens.from_headers(headers))
+    except APIError as unknown:
+        return unknown
+    return error
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read, then what comes after it."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay

@@ -1,0 +1,1 @@
+"""The cache: entries, their encryption, the store and its transports."""

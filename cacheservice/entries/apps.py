@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class EntriesConfig(AppConfig):
+    """The cache itself."""
+
+    name = "cacheservice.entries"

@@ -1,0 +1,82 @@
+"""The data keys that this process has unwrapped, and how often it sealed with them."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+import structlog
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from accounts import keyring
+from cacheservice.errors import InternalError
+
+log = structlog.get_logger(__name__)
+
+CACHED_KEYS = 10_000
+
+FetchDataKey = Callable[[int, int | None], Awaitable[tuple[int, bytes, str] | None]]
+
+
+Key, Value = TypeVar("Key"), TypeVar("Value")
+
+
+class DataKey(NamedTuple):
+    version: int
+    cipher: AESGCM
+
+
+class DataKeys:
+    """Data keys by tenant and version. `fetch` reads a wrapped one: (tenant, version or None for the current)."""
+
+    def __init__(self, fetch: FetchDataKey) -> None:
+        self._fetch = fetch
+        self._keys: OrderedDict[tuple[int, int], AESGCM] = OrderedDict()
+        self._current: OrderedDict[int, DataKey] = OrderedDict()
+        self._master_keys = keyring.load()
+        self._uses: Counter[tuple[int, int]] = Counter()
+
+    async def sealing(self, tenant_id: int) -> DataKey:
+        """The tenant's current data key, as far as this process knows: the write itself checks that it still is."""
+        key = self._current.get(tenant_id)
+        if key is None:
+            key = await self._load(tenant_id, None)
+            _remember(self._current, tenant_id, key)
+        self._uses[tenant_id, key.version] += 1
+        return key
+
+    async def opening(self, tenant_id: int, version: int) -> AESGCM:
+        """The data key that sealed a value of this tenant, current or not."""
+        cipher = self._keys.get((tenant_id, version))
+        return cipher if cipher is not None else (await self._load(tenant_id, version)).cipher
+
+    def replaced(self, tenant_id: int) -> None:
+        """A write found the data key replaced: load the current one next time."""
+        self._current.pop(tenant_id, None)
+
+    def take_uses(self) -> Counter[tuple[int, int]]:
+        """How often each (tenant, version) sealed since the last call."""
+        uses, self._uses = self._uses, Counter()
+        return uses
+
+    async def _load(self, tenant_id: int, version: int | None) -> DataKey:
+        row = await self._fetch(tenant_id, version)
+        if row is None:
+            log.critical("data_key_missing", tenant_id=tenant_id, version=version)
+            raise InternalError("The key that sealed this entry is gone; the operator has been told.")
+        found, wrapped, master_key_id = row
+        if master_key_id not in self._master_keys:
+            self._master_keys = keyring.load()  # rotated while this process ran
+        try:
+            plain = self._master_keys.unwrap(keyring.WrappedKey(wrapped, master_key_id), tenant_id, found)
+        except keyring.CannotUnwrap as error:
+            log.critical("data_key_does_not_unwrap", tenant_id=tenant_id, version=found, reason=str(error))
+            raise InternalError("The key of this entry cannot be opened; the operator has been told.") from error
+        key = DataKey(found, AESGCM(plain))
+        _remember(self._keys, (tenant_id, found), key.cipher)
+        return key
+
+
+def _remember(cache: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    cache[key] = value
+    if len(cache) > CACHED_KEYS:
+        cache.popitem(last=False)

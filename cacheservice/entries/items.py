@@ -1,0 +1,177 @@
+"""One entry over HTTP: the five item operations of `/api/v1/cache/:key`, from parsed request to whole answer.
+
+The lane, Django REST framework's view and batches all come here; there is no second copy of a rule.
+"""
+
+import base64
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+from django.conf import settings
+
+from cacheservice.entries import requests
+from cacheservice.entries.operations import Caller, Updated
+from cacheservice.entries.requests import Condition, NewEntry
+from cacheservice.entries.store import Hit, Store, Stored
+from cacheservice.errors import APIError, MethodNotAllowed, NotFound
+from cacheservice.http import JSON, Answer
+
+METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
+SCOPES = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
+ENVELOPE_BYTES = 64 * 1024  # what ttl, tags and cost may add to a value's bytes
+WITH_BODY = ("PUT", "PATCH")
+
+# What a raw value is sent with, should a browser ever open it: it can run nothing and reach nothing.
+_RAW_HEADERS = ((b"content-security-policy", b"sandbox; default-src 'none'"),)
+_HIT, _MISS = (b"x-cache", b"HIT"), (b"x-cache", b"MISS")
+
+Headers = Mapping[bytes, bytes]
+
+
+def max_body_bytes() -> int:
+    return settings.MAX_VALUE_BYTES + ENVELOPE_BYTES
+
+
+async def answer(
+    store: Store, caller: Caller, method: str, escaped_key: bytes, query: bytes, headers: Headers, body: bytes
+) -> Answer:
+    """The whole answer to one item request. Raises APIError."""
+    try:
+        key = requests.parse_key(escaped_key)
+        if method == "GET":
+            return await _get(store, caller, key, query, headers)
+        if method == "HEAD":
+            return await _head(store, caller, key, query)
+        if method == "PUT":
+            return await _put(store, caller, key, query, headers, body)
+        if method == "PATCH":
+            return await _patch(store, caller, key, query, headers, body)
+        if method == "DELETE":
+            return await _delete(store, caller, key, query, headers)
+        raise MethodNotAllowed(method, list(METHODS))
+    except APIError as error:
+        if error.status in (400, 413, 415):
+            # No statement has looked at the caller yet: whoever may not ask learns only that.
+            await store.authorise(caller, SCOPES[method])
+        raise
+
+
+async def _get(store: Store, caller: Caller, key: str, query: bytes, headers: Headers) -> Answer:
+    raw = bool(query) and requests.parse_flag(requests.parse_query(query, ("raw",)), "raw")
+    hit = await store.get(caller, key)
+    if hit is None:
+        if raw:
+            raise missing(key)
+        return miss_answer(key)
+    none_match = headers.get(b"if-none-match")
+    if none_match is not None and requests.matches(none_match.decode("latin-1"), hit.version):
+        return Answer(304, hit_headers(hit), b"")
+    if raw:
+        content_type = (hit.content_type or "application/json").encode("latin-1")
+        return Answer(200, ((b"content-type", content_type), *hit_headers(hit), *_RAW_HEADERS), hit.value)
+    return hit_answer(key, hit)
+
+
+async def _head(store: Store, caller: Caller, key: str, query: bytes) -> Answer:
+    requests.parse_flag(requests.parse_query(query, ("raw",)), "raw")
+    hit = await store.get(caller, key, wanted=False)
+    if hit is None:
+        raise missing(key)
+    return Answer(200, (JSON, *hit_headers(hit)), b"")
+
+
+async def _put(store: Store, caller: Caller, key: str, query: bytes, headers: Headers, body: bytes) -> Answer:
+    condition = _condition(headers)
+    entry = requests.parse_put(headers.get(b"content-type"), query, body, settings.MAX_VALUE_BYTES)
+    return await put_answer(store, caller, key, entry, condition)
+
+
+async def _patch(store: Store, caller: Caller, key: str, query: bytes, headers: Headers, body: bytes) -> Answer:
+    requests.parse_query(query, ())
+    patch = requests.parse_patch(headers.get(b"content-type"), body)
+    ttl = None if patch.ttl is msgspec.UNSET else patch.ttl
+    tags = None if patch.tags is msgspec.UNSET else patch.tags
+    updated = await store.patch(caller, key, ttl, tags, _condition(headers))
+    if updated is None:
+        raise missing(key)
+    return _stored_answer(200, key, updated)
+
+
+async def _delete(store: Store, caller: Caller, key: str, query: bytes, headers: Headers) -> Answer:
+    requests.parse_query(query, ())
+    return await delete_answer(store, caller, key, _condition(headers))
+
+
+async def put_answer(store: Store, caller: Caller, key: str, entry: NewEntry, condition: Condition) -> Answer:
+    stored = await store.put(caller, key, entry, condition)
+    return _stored_answer(200 if stored.replaced else 201, key, stored)
+
+
+async def delete_answer(store: Store, caller: Caller, key: str, condition: Condition) -> Answer:
+    deleted = await store.delete(caller, key, condition)
+    return Answer(200, (JSON,), msgspec.json.encode({"key": key, "deleted": deleted}))
+
+
+def hit_answer(key: str, hit: Hit) -> Answer:
+    """A hit with its value in the contract's envelope, byte for byte as it was sent."""
+    if hit.content_type is None:
+        value, content_type = hit.value, b""
+    else:
+        value = b'"%s"' % base64.b64encode(hit.value)
+        content_type = b'"content_type":%s,' % msgspec.json.encode(hit.content_type)
+    body = b'{"key":%s,"value":%s,%s"created_at":"%s","expires_at":"%s","hit":true}' % (
+        msgspec.json.encode(key),
+        value,
+        content_type,
+        wire_time(hit.created_at),
+        wire_time(hit.expires_at),
+    )
+    return Answer(200, (JSON, *hit_headers(hit)), body)
+
+
+def hit_headers(hit: Hit) -> tuple[tuple[bytes, bytes], ...]:
+    age = max(0, int(time.time()) - hit.created_at // 1_000_000)
+    return ((b"etag", requests.etag(hit.version).encode()), (b"age", b"%d" % age), _HIT)
+
+
+def miss_answer(key: str) -> Answer:
+    return Answer(200, (JSON, _MISS), msgspec.json.encode({"key": key, "hit": False}))
+
+
+def missing(key: str) -> NotFound:
+    error = NotFound("There is no live entry under this key: it was never written, was deleted, or has expired.")
+    error.headers = (_MISS,)
+    return error
+
+
+def wire_time(microseconds: int) -> bytes:
+    """RFC 3339 in UTC, floored to whole seconds."""
+    return _wire_seconds(microseconds // 1_000_000)
+
+
+@lru_cache(maxsize=65536)
+def _wire_seconds(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+
+
+def _stored_answer(status: int, key: str, stored: Stored | Updated) -> Answer:
+    body = b'{"key":%s,"created_at":"%s","expires_at":"%s","size_bytes":%d}' % (
+        msgspec.json.encode(key),
+        wire_time(stored.created_at),
+        wire_time(stored.expires_at),
+        stored.size,
+    )
+    return Answer(status, (JSON, (b"etag", requests.etag(stored.version).encode())), body)
+
+
+def _condition(headers: Headers) -> Condition:
+    match, none_match = headers.get(b"if-match"), headers.get(b"if-none-match")
+    if match is None and none_match is None:
+        return requests.NO_CONDITION
+    return requests.parse_conditions(
+        None if match is None else match.decode("latin-1"),
+        None if none_match is None else none_match.decode("latin-1"),
+    )

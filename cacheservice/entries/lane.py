@@ -1,0 +1,59 @@
+"""The lane: a fast transport for the item operations, beside Django.
+
+It parses the request line and headers, has the store authenticate, and writes bytes; it holds no rule of its own.
+"""
+
+import structlog
+from django.conf import settings
+
+from accounts import tokens
+from cacheservice import http
+from cacheservice.entries import items, store
+from cacheservice.errors import APIError, InternalError
+from cacheservice.http import BodyReader, Receive, Scope, Send
+
+PREFIX = b"/api/v1/cache/"
+log = structlog.get_logger(__name__)
+
+
+def takes(scope: Scope) -> bool:
+    """Whether this is an item operation; anything else is Django's."""
+    return scope["method"] in items.METHODS and scope["raw_path"].startswith(PREFIX)
+
+
+async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader) -> None:
+    """Answer one item request."""
+    headers = dict(scope["headers"])
+    request_id = http.request_id(headers.get(b"x-request-id"))
+    try:
+        answer = await _answer(scope, receive, headers, bodies)
+    except APIError as error:
+        answer = http.error_answer(error, request_id)
+        if error.status >= 500:
+            log.error("request_failed", request_id=request_id, status=error.status, code=error.code)
+    except http.ClientGone:
+        return
+    except Exception:
+        log.exception("request_failed", request_id=request_id, status=500)
+        answer = http.error_answer(InternalError("Something went wrong here; the operator has been told."), request_id)
+    if settings.ACCESS_LOG:
+        log.info("request", request_id=request_id, method=scope["method"], status=answer.status)
+    await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+
+
+async def _answer(scope: Scope, receive: Receive, headers: dict[bytes, bytes], bodies: BodyReader) -> http.Answer:
+    entries = store.current()
+    method: str = scope["method"]
+    caller = await entries.caller(tokens.from_headers(headers))
+    body = b""
+    if method in items.WITH_BODY:
+        try:
+            body = await bodies.read(receive, headers, items.max_body_bytes())
+        except APIError:
+            await entries.authorise(caller, items.SCOPES[method])
+            raise
+    try:
+        escaped_key = scope["raw_path"][len(PREFIX) :]
+        return await items.answer(entries, caller, method, escaped_key, scope["query_string"], headers, body)
+    finally:
+        bodies.release(body)

@@ -1,0 +1,43 @@
+"""The table of entries. Everything on it but its migrations goes through `sql.py`."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+
+
+class Space(models.IntegerChoices):
+    """Whose keys: the tenant's own, or those that the gateway makes, which no API key can write to."""
+
+    TENANT = 0
+    GATEWAY = 1
+
+
+class Entry(models.Model):
+    """A cached value, sealed."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "space", "key")
+    tenant_id = models.BigIntegerField()
+    space = models.SmallIntegerField(choices=Space.choices)
+    key = models.TextField(db_collation="C")  # bytes in order: keyset pages and prefixes are index ranges
+    value = models.BinaryField()  # sealed; STORAGE EXTERNAL, for it is compressed and encrypted already
+    data_key_version = models.IntegerField()
+    size = models.IntegerField()  # of the value as sent, in bytes: what quota and billing count
+    content_type = models.TextField(null=True)  # noqa: DJ001  null is JSON, which most are
+    tags = ArrayField(models.TextField(), default=list)
+    cost = models.DecimalField(max_digits=18, decimal_places=9, null=True)  # USD that producing the value took
+    version = models.BigIntegerField()  # random 64 bits: the ETag
+    api_key_id = models.BigIntegerField()  # who wrote it
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "entry"
+        indexes = [
+            models.Index(fields=["expires_at"], name="entry_expires_at"),
+            # Entries without tags stay out of it, so that writing them does not pay for it.
+            GinIndex(fields=["tenant_id", "tags"], name="entry_tags", condition=~Q(tags=[])),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} of tenant {self.tenant_id}"

@@ -1,0 +1,61 @@
+"""The side pool: connections for what may take long, apart from those that serve hits.
+
+Here psycopg's errors become the service's, and nowhere above it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+import psycopg_pool
+import structlog
+from django.conf import settings
+
+from cacheservice.entries import sql
+from cacheservice.errors import InternalError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+CONNECTIONS = 2
+
+
+class SidePool:
+    """Runs single statements, each its own transaction."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._pool = psycopg_pool.AsyncConnectionPool(
+            conninfo,
+            min_size=0,
+            max_size=CONNECTIONS,
+            timeout=settings.QUEUE_TIMEOUT_SECONDS,
+            kwargs={"application_name": "cacheservice side", "connect_timeout": 3, "prepare_threshold": None},
+            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def rows(
+        self, statement: str, parameters: Mapping[str, Any], *, lock_tenant: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The statement's rows; none where it has no result. Raises Unavailable or InternalError.
+
+        With `lock_tenant` it runs as that tenant's only writer, as the gathered writes do.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                if lock_tenant is not None:
+                    await connection.execute(sql.LOCK_TENANT, {"tenant_id": lock_tenant})
+                async with connection.cursor(binary=True) as cursor:
+                    await cursor.execute(statement.encode(), parameters)
+                    return await cursor.fetchall() if cursor.description else []
+        except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            log.warning("side_statement_unavailable", reason=type(error).__name__)
+            raise Unavailable("The database cannot be reached: try again shortly.") from error
+        except psycopg.Error as error:
+            log.exception("side_statement_failed", sqlstate=error.sqlstate)
+            raise InternalError("The operation failed; the operator's log says why.") from error

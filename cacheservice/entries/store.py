@@ -1,0 +1,321 @@
+"""The store: the one way to entries, for the lane, Django REST framework, batches and the gateway.
+
+One instance a server process, bound to its event loop. Item operations are gathered (`gather.py`); what may take long
+(large values, lists, bulk deletes, data keys) runs on a small pool of its own, so that it delays no hit.
+"""
+
+import asyncio
+import secrets
+import time
+from typing import Any, NamedTuple
+
+import structlog
+from django.conf import settings
+
+from accounts import sql as accounts_sql
+from accounts import tokens
+from accounts.models import SCOPE_BITS
+from cacheservice.entries import collection, crypto, sql
+from cacheservice.entries.collection import Cursor, Selection
+from cacheservice.entries.datakeys import DataKeys
+from cacheservice.entries.gather import Gatherer
+from cacheservice.entries.models import Space
+from cacheservice.entries.operations import (
+    Authorise,
+    Caller,
+    DataKeyReplaced,
+    Delete,
+    Found,
+    LookUp,
+    Operation,
+    Read,
+    Update,
+    Updated,
+    Write,
+    Written,
+)
+from cacheservice.entries.requests import NO_CONDITION, Condition, NewEntry
+from cacheservice.entries.side import SidePool
+from cacheservice.errors import APIError, Forbidden, InternalError, InvalidAPIKey, Unavailable, ValueTooLarge
+
+log = structlog.get_logger(__name__)
+
+CACHED_CALLERS = 10_000
+FLUSH_SECONDS = 60
+THREAD_FROM_BYTES = 256 * 1024  # sealing more than this would hold the loop for over a millisecond
+ATTEMPTS = 3
+
+
+class Hit(NamedTuple):
+    """A live entry as a reader gets it. Times are microseconds since 1970."""
+
+    version: int
+    size: int
+    created_at: int
+    expires_at: int
+    content_type: str | None
+    value: bytes  # empty where it was not wanted
+
+
+class Stored(NamedTuple):
+    """What a write answers."""
+
+    version: int
+    size: int
+    created_at: int
+    expires_at: int
+    replaced: bool
+
+
+class Allowance:
+    """How many bytes of values one request may still be given."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+
+    def take(self, size: int) -> None:
+        """Raises ValueTooLarge when `size` is more than is left."""
+        if size > self._left:
+            raise ValueTooLarge(f"The values of this request have more than {self._size} bytes: get this one alone.")
+        self._left -= size
+
+
+class Store:
+    """See the module. Every method raises APIError only; Unavailable in bounded time when PostgreSQL is away."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._gatherer = Gatherer(
+            conninfo,
+            [Read, Write, Update, Delete, Authorise, LookUp],
+            connections=settings.DATABASE_CONNECTIONS,
+            queue_limit=settings.QUEUE_LIMIT,
+            queue_timeout=settings.QUEUE_TIMEOUT_SECONDS,
+            statement_timeout=settings.STATEMENT_TIMEOUT_SECONDS,
+        )
+        self._side = SidePool(conninfo)
+        self._data_keys = DataKeys(self._fetch_data_key)
+        self._callers: dict[bytes, Caller] = {}
+        self._last_used: dict[Caller, float] = {}
+
+    async def start(self) -> None:
+        await self._side.open()
+        await self._gatherer.start()
+        self._flusher = asyncio.create_task(self._flush_regularly())
+
+    async def close(self) -> None:
+        self._flusher.cancel()
+        await self._flush()
+        await self._gatherer.close()
+        await self._side.close()
+
+    @property
+    def connected(self) -> bool:
+        return self._gatherer.connected
+
+    # Who asks
+
+    async def caller(self, token: bytes) -> Caller:
+        """The API key that a token names and proves. Raises InvalidAPIKey. Whether it still holds, each statement
+        decides; this only remembers which row to look at."""
+        caller = self._callers.get(tokens.digest(token))
+        if caller is None:
+            caller = await self._gatherer.submit(LookUp(tokens.parse(token)))
+            if len(self._callers) >= CACHED_CALLERS:
+                del self._callers[next(iter(self._callers))]
+            self._callers[caller.digest] = caller
+        return caller
+
+    async def authorise(self, caller: Caller, scope: str | None) -> None:
+        """Raises InvalidAPIKey when the caller no longer holds, Forbidden when it lacks the scope (None: any does)."""
+        scopes = await self._run(Authorise(caller))
+        if scope is not None and not scopes & SCOPE_BITS[scope]:
+            raise Forbidden.missing_scope(scope)
+
+    # One entry
+
+    async def get(
+        self,
+        caller: Caller,
+        key: str,
+        *,
+        wanted: bool = True,
+        allowance: "Allowance | None" = None,
+        space: int = Space.TENANT,
+    ) -> Hit | None:
+        """The live entry, or None. Without `wanted` its value is neither read nor opened.
+
+        Raises ValueTooLarge when the value goes beyond what `allowance` has left.
+        """
+        for _ in range(ATTEMPTS):
+            found: Found | None = await self._run(Read(caller, space, key, wanted))
+            if found is None:
+                return None
+            if allowance is not None:
+                allowance.take(found.size)
+            sealed = found.sealed
+            if wanted and sealed is None:
+                sealed = await self._fetch_value(caller.tenant_id, space, key, found.version)
+                if sealed is None:  # replaced since the statement: read what is there now
+                    continue
+            value = await self._open(caller.tenant_id, space, key, found, sealed) if sealed is not None else b""
+            return Hit(found.version, found.size, found.created_at, found.expires_at, found.content_type, value)
+        raise Unavailable("The entry is being replaced faster than it can be read: try again.")
+
+    async def put(
+        self,
+        caller: Caller,
+        key: str,
+        entry: NewEntry,
+        condition: Condition = NO_CONDITION,
+        *,
+        space: int = Space.TENANT,
+    ) -> Stored:
+        """Raises PreconditionFailed when `condition` is not met."""
+        for _ in range(ATTEMPTS):
+            data_key = await self._data_keys.sealing(caller.tenant_id)
+            version = secrets.randbits(64) - (1 << 63)
+            identity = crypto.Identity(caller.tenant_id, space, key, data_key.version, version, entry.content_type)
+            size = len(entry.value)
+            if size < THREAD_FROM_BYTES:
+                sealed = crypto.seal(data_key.cipher, identity, entry.value)
+            else:
+                sealed = await asyncio.to_thread(crypto.seal, data_key.cipher, identity, entry.value)
+            write = Write(
+                caller,
+                space,
+                key,
+                condition,
+                sealed=sealed,
+                data_key_version=data_key.version,
+                size=size,
+                content_type=entry.content_type,
+                ttl=entry.ttl,
+                tags=entry.tags,
+                cost=entry.cost,
+                version=version,
+            )
+            try:
+                written: Written = await self._run(write)
+            except DataKeyReplaced:
+                self._data_keys.replaced(caller.tenant_id)
+                continue
+            return Stored(version, size, written.created_at, written.expires_at, written.replaced)
+        raise Unavailable("The tenant's data key is being rotated: try again.")
+
+    async def patch(
+        self,
+        caller: Caller,
+        key: str,
+        ttl: int | None,
+        tags: list[str] | None,
+        condition: Condition = NO_CONDITION,
+        *,
+        space: int = Space.TENANT,
+    ) -> Updated | None:
+        """Renews or retags; None for what is not given leaves it. None where there is no live entry."""
+        updated: Updated | None = await self._run(Update(caller, space, key, condition, ttl, tags))
+        return updated
+
+    async def delete(
+        self, caller: Caller, key: str, condition: Condition = NO_CONDITION, *, space: int = Space.TENANT
+    ) -> bool:
+        """Whether a live entry was deleted."""
+        deleted: bool = await self._run(Delete(caller, space, key, condition))
+        return deleted
+
+    # Many entries
+
+    async def page(self, caller: Caller, selection: Selection, limit: int, cursor: Cursor | None) -> dict[str, Any]:
+        return await collection.page(self._side, caller.tenant_id, selection, limit, cursor)
+
+    async def delete_selected(self, caller: Caller, selection: Selection) -> int:
+        return await collection.delete(self._side, caller.tenant_id, selection)
+
+    # Inside
+
+    async def _run(self, operation: Operation) -> Any:
+        try:
+            outcome = await self._gatherer.submit(operation)
+        except InvalidAPIKey:
+            self._callers.pop(operation.caller.digest, None)
+            raise
+        self._last_used[operation.caller] = time.time()
+        return outcome
+
+    async def _open(self, tenant_id: int, space: int, key: str, found: Found, sealed: bytes) -> bytes:
+        cipher = await self._data_keys.opening(tenant_id, found.data_key_version)
+        identity = crypto.Identity(tenant_id, space, key, found.data_key_version, found.version, found.content_type)
+        try:
+            if found.size < THREAD_FROM_BYTES:
+                return crypto.open_sealed(cipher, identity, sealed, found.size)
+            return await asyncio.to_thread(crypto.open_sealed, cipher, identity, sealed, found.size)
+        except crypto.CannotOpen as error:
+            log.critical("entry_does_not_open", tenant_id=tenant_id, version=found.version, reason=str(error))
+            raise InternalError("This entry cannot be opened; write it again. The operator has been told.") from error
+
+    async def _fetch_value(self, tenant_id: int, space: int, key: str, version: int) -> bytes | None:
+        parameters = {"tenant_id": tenant_id, "space": space, "key": key, "version": version}
+        rows = await self._side.rows(sql.VALUE, parameters)
+        return rows[0][0] if rows else None
+
+    async def _fetch_data_key(self, tenant_id: int, version: int | None) -> tuple[int, bytes, str] | None:
+        rows = await self._side.rows(accounts_sql.DATA_KEY, {"tenant_id": tenant_id, "version": version})
+        return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+    async def _flush_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Book what is counted in this process: when API keys were last used, how often data keys sealed.
+
+        Best effort: what a killed process had not booked is at most a minute of it.
+        """
+        used, self._last_used = self._last_used, {}
+        uses = self._data_keys.take_uses()
+        try:
+            if used:
+                await self._side.rows(
+                    accounts_sql.LAST_USED,
+                    {
+                        "tenant_ids": [caller.tenant_id for caller in used],
+                        "ids": [caller.api_key_id for caller in used],
+                        "at": list(used.values()),
+                    },
+                )
+            if uses:
+                await self._side.rows(
+                    accounts_sql.COUNT_USES,
+                    {
+                        "tenant_ids": [tenant_id for tenant_id, _ in uses],
+                        "versions": [version for _, version in uses],
+                        "uses": list(uses.values()),
+                    },
+                )
+        except APIError as error:
+            log.warning("usage_not_booked", reason=error.message)
+
+
+_current: Store | None = None
+
+
+def current() -> Store:
+    """This process's store. Raises Unavailable before the server has started it."""
+    if _current is None:
+        raise Unavailable("The store is not running: this process is not the server, or it is still starting.")
+    return _current
+
+
+async def start() -> None:
+    """Make and start this process's store on the running loop."""
+    global _current
+    _current = Store(settings.DATABASE_DSN)
+    await _current.start()
+
+
+async def stop() -> None:
+    global _current
+    store, _current = _current, None
+    if store is not None:
+        await store.close()

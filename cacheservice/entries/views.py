@@ -1,0 +1,78 @@
+"""The cache's views: parse, ask the store, answer."""
+
+from typing import Any
+
+import msgspec
+from asgiref.sync import async_to_sync
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from cacheservice.entries import batch, items, requests, store
+from cacheservice.entries.collection import Cursor, Selection
+from cacheservice.entries.lane import PREFIX
+from cacheservice.errors import InvalidRequest
+from cacheservice.http import JSON, Answer
+from cacheservice.middleware import request_id
+from cacheservice.views import APIView, asgi_scope, content_type, query_string, to_django
+
+
+class ItemView(APIView):
+    """One entry. The lane serves the same operations faster; both are `items.answer`."""
+
+    scopes = items.SCOPES
+    permission_classes = ()  # each operation's statement checks the API key and its scope itself
+
+    def get(self, request: Request, key: str = "") -> HttpResponse:
+        scope = asgi_scope(request)
+        answer = async_to_sync(items.answer)(
+            store.current(),
+            request.user,
+            scope["method"],
+            scope["raw_path"][len(PREFIX) :],
+            scope["query_string"],
+            dict(scope["headers"]),
+            request._request.body,
+        )
+        return to_django(answer)
+
+    head = put = patch = delete = get
+
+
+class CollectionView(APIView):
+    """The tenant's entries: a page of them, or the end of those that a filter selects."""
+
+    scopes = {"GET": "read", "DELETE": "delete"}
+    http_method_names = ["get", "delete"]
+
+    def get(self, request: Request) -> HttpResponse:
+        parameters = requests.parse_query(query_string(request), ("tag", "prefix", "limit", "cursor"), ("tag",))
+        selection = Selection.parse(parameters)
+        cursor = Cursor.decode(parameters["cursor"][0], selection) if "cursor" in parameters else None
+        page = async_to_sync(store.current().page)(request.user, selection, requests.parse_limit(parameters), cursor)
+        return _json(page)
+
+    def delete(self, request: Request) -> HttpResponse:
+        parameters = requests.parse_query(query_string(request), ("tag", "prefix", "all"), ("tag",))
+        selection = Selection.parse(parameters)
+        everything = requests.parse_flag(parameters, "all")
+        if everything == (selection != Selection()):
+            raise InvalidRequest("query: send 'tag', 'prefix' or both, or 'all=true' alone; nothing was deleted.")
+        deleted = async_to_sync(store.current().delete_selected)(request.user, selection)
+        return _json({"deleted": deleted})
+
+
+class BatchView(APIView):
+    """Many operations in one request."""
+
+    scopes = {"POST": None}  # each operation needs its own
+    http_method_names = ["post"]
+
+    def post(self, request: Request) -> HttpResponse:
+        requests.parse_query(query_string(request), ())
+        operations = requests.parse_batch(content_type(request), request._request.body)
+        answer = async_to_sync(batch.answer)(store.current(), request.user, operations, request_id(request._request))
+        return to_django(answer)
+
+
+def _json(content: Any) -> HttpResponse:
+    return to_django(Answer(200, (JSON,), msgspec.json.encode(content)))

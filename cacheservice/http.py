@@ -1,0 +1,107 @@
+"""What the lane and Django's plane share of HTTP: answers, bodies and their bounds, request ids."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple, TypeAlias
+
+from cacheservice.errors import APIError, InvalidRequest, Unavailable, ValueTooLarge
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Header: TypeAlias = tuple[bytes, bytes]
+
+JSON: Header = (b"content-type", b"application/json")
+# On every answer: never sniffed as HTML, never kept by a cache in between that does not know the API key.
+COMMON_HEADERS: tuple[Header, ...] = ((b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff"))
+UNCOUNTED_BYTES = 64 * 1024  # bodies up to this need no share of the bytes in flight
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+
+
+class Answer(NamedTuple):
+    """A whole response. `headers` holds what is particular to it; `send_answer` adds the common ones."""
+
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes
+
+
+class ClientGone(Exception):
+    """The client went away before its body had arrived."""
+
+
+def error_answer(error: APIError, request_id: str) -> Answer:
+    return Answer(error.status, (JSON, *error.headers), error.body(request_id))
+
+
+def request_id(sent: bytes | None) -> str:
+    """The client's own id, if it sent a sane one, else a fresh one."""
+    if sent is not None and _SANE_REQUEST_ID.fullmatch(sent):
+        return sent.decode()
+    return secrets.token_hex(8)
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> None:
+    """Send it whole; for a HEAD request without its body."""
+    length = () if head else ((b"content-length", b"%d" % len(answer.body)),)
+    headers = [*answer.headers, *length, *COMMON_HEADERS, (b"x-request-id", request_id.encode())]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+
+
+class BodyReader:
+    """Reads request bodies within bounds: bytes and seconds each, and bytes over all that are in flight."""
+
+    def __init__(self, *, bytes_in_flight: int, timeout: float) -> None:
+        self._free = bytes_in_flight
+        self._timeout = timeout
+
+    async def read(self, receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
+        """The whole body, chunked or not. The caller must `release` it when it has been dealt with.
+
+        Raises ValueTooLarge beyond `limit`, InvalidRequest when it does not arrive in time, Unavailable when too many
+        bytes are in flight, ClientGone.
+        """
+        declared = int(headers.get(b"content-length", b"0"))
+        if declared > limit:
+            raise ValueTooLarge(f"body: it has {declared} bytes; at most {limit} are taken.")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._read(receive, limit)
+        except TimeoutError:
+            raise InvalidRequest(f"body: it did not arrive within {self._timeout:g} seconds; send it again.") from None
+
+    def release(self, body: bytes) -> None:
+        if len(body) > UNCOUNTED_BYTES:
+            self._free += len(body)
+
+    async def _read(self, receive: Receive, limit: int) -> bytes:
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body") and len(body) <= UNCOUNTED_BYTES:
+            return body
+        parts, size, counted = [body], len(body), 0
+        try:
+            while True:
+                if message["type"] != "http.request":
+                    raise ClientGone
+                if size > limit:
+                    raise ValueTooLarge(f"body: it has more than {limit} bytes, which is the most that is taken.")
+                if size > UNCOUNTED_BYTES and size > counted:
+                    if size - counted > self._free:
+                        raise Unavailable("Too many large bodies are being sent at once: try again shortly.")
+                    self._free -= size - counted
+                    counted = size
+                if not message.get("more_body"):
+                    break
+                message = await receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+            body = b"".join(parts)
+        except BaseException:
+            self._free += counted
+            raise
+        return body

@@ -1,0 +1,127 @@
+"""What all views share: the base view, error answers, readiness."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions, views
+from rest_framework.request import Request
+
+from accounts import keyring
+from cacheservice import errors
+from cacheservice.entries import store
+from cacheservice.http import Answer, Scope, error_answer
+from cacheservice.middleware import request_id
+
+log = structlog.get_logger(__name__)
+
+
+class APIView(views.APIView):
+    """A view of the API. `scopes` names, for each method it has, the scope that an API key needs."""
+
+    scopes: ClassVar[Mapping[str, str | None]] = {}  # None: any valid key
+    http_method_names = ["get", "head", "put", "patch", "delete", "post"]
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """None: the lane's answers carry no Allow and no Vary either."""
+        return {}
+
+
+def asgi_scope(request: Request) -> Scope:
+    """The request as it came, before Django decoded and normalised it."""
+    scope: Scope = request._request.scope  # type: ignore[attr-defined]  # an ASGIRequest
+    return scope
+
+
+def query_string(request: Request) -> bytes:
+    query: bytes = asgi_scope(request)["query_string"]
+    return query
+
+
+def content_type(request: Request) -> bytes | None:
+    return dict(asgi_scope(request)["headers"]).get(b"content-type")
+
+
+def to_django(answer: Answer) -> HttpResponse:
+    """The answer as Django's response, byte for byte."""
+    response = HttpResponse(answer.body, status=answer.status)
+    del response["Content-Type"]
+    for name, value in answer.headers:
+        response[name.decode()] = value.decode("latin-1")
+    return response
+
+
+def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Any exception of a view as the contract's error."""
+    request: Request = context["request"]
+    view: APIView = context["view"]
+    if isinstance(error, exceptions.MethodNotAllowed):
+        error = errors.MethodNotAllowed(request.method or "", view.allowed_methods)
+    elif isinstance(error, (Http404, exceptions.NotFound)):
+        error = errors.NotFound("There is no such resource.")
+    elif isinstance(error, (DatabaseError, exceptions.APIException)) or not isinstance(error, errors.APIError):
+        log.error("request_failed", request_id=request_id(request._request), exc_info=error)
+        error = errors.InternalError("Something went wrong here; the operator has been told.")
+    return to_django(error_answer(error, request_id(request._request)))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404."""
+    error = errors.NotFound(f"There is no route {request.method} {request.path[:200]}; see /docs.")
+    return to_django(error_answer(error, request_id(request)))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500."""
+    log.exception("request_failed", request_id=request_id(request))
+    error = errors.InternalError("Something went wrong here; the operator has been told.")
+    return to_django(error_answer(error, request_id(request)))
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """The process can serve: its store is connected, the database migrated, the master keys readable."""
+    problems = [problem for problem in (_store_problem(), _schema_problem(), _keyring_problem()) if problem]
+    if problems:
+        return JsonResponse({"status": "not ready", "problems": problems}, status=503, headers={"Retry-After": "1"})
+    return JsonResponse({"status": "ready"})
+
+
+def _store_problem() -> str | None:
+    try:
+        connected = store.current().connected
+    except errors.Unavailable as error:
+        return error.message
+    return None if connected else "database: the store has no connection"
+
+
+_migrated = False  # once true, it stays: migrations are not undone under a running server
+
+
+def _schema_problem() -> str | None:
+    global _migrated
+    if not _migrated:
+        try:
+            executor = MigrationExecutor(connection)
+            _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except DatabaseError:
+            return "database: it cannot be reached"
+    return None if _migrated else "database: migrations are missing; run 'manage.py migrate'"
+
+
+def _keyring_problem() -> str | None:
+    try:
+        keyring.load()
+    except ImproperlyConfigured as error:
+        log.error("keyring_unusable", reason=str(error))
+        return "keyring: the master keys cannot be read"
+    return None

@@ -1,0 +1,89 @@
+"""One embedded PostgreSQL for the whole run, a test database for each xdist worker, real servers on demand."""
+
+import base64
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+from django.conf import settings
+from django.db import connection
+from psycopg.conninfo import make_conninfo
+from pytest_django import DjangoDbBlocker
+
+from cacheservice import embedded
+from tests.processes import RunningServer, running_server
+
+_database = pytest.StashKey[embedded.Server]()
+_directory = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the database before Django's settings are loaded; the xdist workers inherit the environment."""
+    if config.option.help or config.option.version:
+        return
+    if not hasattr(config, "workerinput"):
+        if settings.configured:
+            raise pytest.UsageError("Django's settings came before the test database: unset DJANGO_SETTINGS_MODULE")
+        _make_environment(config)
+    django.setup()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _database in config.stash:
+        config.stash[_database].stop()
+    if _directory in config.stash:
+        shutil.rmtree(config.stash[_directory])
+
+
+def _make_environment(config: pytest.Config) -> None:
+    """A DATABASE_URL that is set already is used: its user must be allowed to create databases."""
+    directory = config.stash[_directory] = Path(tempfile.mkdtemp(prefix="cacheservice-tests-"))
+    if "DATABASE_URL" not in os.environ:
+        database = config.stash[_database] = embedded.Server(directory, {"fsync": "off"})
+        try:
+            database.start()
+        except embedded.EmbeddedError as error:
+            raise pytest.UsageError(str(error)) from None
+        os.environ["DATABASE_URL"] = database.dsn()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "cacheservice.settings"
+    os.environ["CACHE_VAR_DIR"] = str(directory)  # never the checkout's
+    os.environ["CACHE_SECRET_KEY"] = secrets.token_urlsafe(48)
+    os.environ["CACHE_MASTER_KEY"] = new_master_key()
+
+
+def new_master_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@pytest.fixture
+def committed_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The test database without a transaction around the test, so that servers see what it writes.
+
+    Nothing is flushed afterwards: tests make tenants of their own.
+    """
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A real server on this worker's test database."""
+    with running_server(tmp_path_factory.mktemp("server") / "server.log", _server_environment(lane="on")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server_without_lane(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The same with every request left to Django."""
+    with running_server(tmp_path_factory.mktemp("server") / "server.log", _server_environment(lane="off")) as running:
+        yield running
+
+
+def _server_environment(lane: str) -> dict[str, str]:
+    url = make_conninfo(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"])
+    return {**os.environ, "DATABASE_URL": url, "CACHE_LANE": lane}
