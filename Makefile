@@ -58,7 +58,7 @@ $(VENV)/dev.stamp: requirements-dev.lock
 
 # What was interrupted is not trusted: pip takes a half-copied package for an installed one. So a .venv without a stamp,
 # or with an install that did not come to its end, is made anew. The same when its interpreter is gone.
-ifneq ($(shell $(PY) -c "print(1)" 2>&1),1)
+ifneq ($(shell test -x $(PY) && $(PY) -c "print(1)" 2>&1),1)
 $(VENV)/run.stamp $(VENV)/dev.stamp: preflight
 endif
 define install

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from accounts import audit, keyring, tokens
@@ -70,6 +71,14 @@ def rotate_data_key(tenant: Tenant, actor: str) -> int:
     tenant.save(update_fields=["data_key_version"])
     audit.record(tenant.id, actor, "data_key.rotate", str(tenant.data_key_version))
     return tenant.data_key_version
+
+
+def rotate_worn_data_keys(max_uses: int) -> int:
+    """Rotate the data keys that have sealed `max_uses` values or more; returns how many tenants that concerned."""
+    worn = Tenant.objects.filter(data_keys__version=F("data_key_version"), data_keys__uses__gte=max_uses)
+    for tenant in worn:
+        rotate_data_key(tenant, "service")
+    return len(worn)
 
 
 def rewrap_data_keys(actor: str) -> int:

@@ -14,7 +14,7 @@ where d.tenant_id = %(tenant_id)s and t.id = %(tenant_id)s
 COUNT_USES: Final = """
 update data_key d set uses = d.uses + u.uses
 from unnest(%(tenant_ids)s::bigint[], %(versions)s::int[], %(uses)s::bigint[]) as u (tenant_id, version, uses)
-where d.tenant_id = u.tenant_id and d.tenant_id = any(%(tenant_ids)s) and d.version = u.version
+where d.tenant_id = u.tenant_id and d.version = u.version
 """
 
 # When each API key was last used, to the minute: one statement a minute and process, not a write a request.
@@ -22,7 +22,7 @@ where d.tenant_id = u.tenant_id and d.tenant_id = any(%(tenant_ids)s) and d.vers
 LAST_USED: Final = """
 update api_key k set last_used_at = greatest(k.last_used_at, to_timestamp(u.at))
 from unnest(%(tenant_ids)s::bigint[], %(ids)s::bigint[], %(at)s::float8[]) as u (tenant_id, id, at)
-join lateral (select from api_key l where l.tenant_id = u.tenant_id and l.tenant_id = any(%(tenant_ids)s)
+join lateral (select from api_key l where l.tenant_id = u.tenant_id
               and l.id = u.id for no key update skip locked) as locked on true
-where k.tenant_id = u.tenant_id and k.tenant_id = any(%(tenant_ids)s) and k.id = u.id
+where k.tenant_id = u.tenant_id and k.id = u.id
 """

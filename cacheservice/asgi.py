@@ -6,6 +6,7 @@ ASGI ─────┤
 """
 
 import os
+from typing import Any
 
 import structlog
 
@@ -14,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cacheservice.settings")
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-django = get_asgi_application()
+django: Any = get_asgi_application()  # its stubs want narrower messages than ASGI has
 
 from accounts import tokens  # noqa: E402  after Django is set up
 from cacheservice import http  # noqa: E402
@@ -51,7 +52,7 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         return
     try:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await django(scope, _replay(body, receive), send)
+            await django(dict(scope), _replay(body, receive), send)
     finally:
         bodies.release(body)
     if settings.ACCESS_LOG:

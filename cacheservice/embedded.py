@@ -245,7 +245,8 @@ class Server:
 
         A directory on the way may be closed to that account (a clone under /root, or under `mktemp -d`), and changing
         the mode of a directory that is not ours would be wrong. The process then keeps one capability of root's:
-        dac_override, because containers usually grant it and not the narrower dac_read_search.
+        dac_override, because containers usually grant it and not the narrower dac_read_search. postgres looks for its
+        own binary with access(2), which heeds capabilities of a user other than root only under no_setuid_fixup.
         """
         if os.geteuid() != 0:
             return command
@@ -256,7 +257,7 @@ class Server:
         # Here too, because the kernel forgets the parent-death signal when a process changes its user.
         drop = [setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--pdeathsig=INT"]
         if not all(_can_reach(path, account) for path in (Path(command[0]), data)):
-            drop += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+            drop += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
         return [*drop, "--", *command]
 
 

@@ -1,6 +1,8 @@
 """What the lane and Django's plane share of HTTP: answers, bodies and their bounds, request ids."""
 
 import asyncio
+import itertools
+import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,6 +20,8 @@ JSON: Header = (b"content-type", b"application/json")
 # On every answer: never sniffed as HTML, never kept by a cache in between that does not know the API key.
 COMMON_HEADERS: tuple[Header, ...] = ((b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff"))
 UNCOUNTED_BYTES = 64 * 1024  # bodies up to this need no share of the bytes in flight
+# A random part for each process and a count: unique like random ids, without a system call a request.
+_PROCESS, _COUNTER = secrets.token_hex(4), itertools.count()
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -41,7 +45,7 @@ def request_id(sent: bytes | None) -> str:
     """The client's own id, if it sent a sane one, else a fresh one."""
     if sent is not None and _SANE_REQUEST_ID.fullmatch(sent):
         return sent.decode()
-    return secrets.token_hex(8)
+    return f"{_PROCESS}{next(_COUNTER):08x}"
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> None:
@@ -50,6 +54,14 @@ async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool
     headers = [*answer.headers, *length, *COMMON_HEADERS, (b"x-request-id", request_id.encode())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
+
+
+def _new_process() -> None:
+    global _PROCESS
+    _PROCESS = secrets.token_hex(4)
+
+
+os.register_at_fork(after_in_child=_new_process)
 
 
 class BodyReader:

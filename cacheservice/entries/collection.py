@@ -106,7 +106,7 @@ async def page(
 async def delete(side: SidePool, tenant_id: int, selection: Selection) -> int:
     """Delete what is selected and stood at the start, in short transactions; how many live entries that were."""
     parameters = {**selection.parameters(tenant_id), "limit": DELETE_BATCH, "started": None}
-    deleted = 0
+    deleted: int = 0
     while True:
         rows = await side.rows(sql.DELETE_SELECTED, parameters, lock_tenant=tenant_id)
         started, count, live, last = rows[0]

@@ -17,7 +17,8 @@ CACHED_KEYS = 10_000
 FetchDataKey = Callable[[int, int | None], Awaitable[tuple[int, bytes, str] | None]]
 
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class DataKey(NamedTuple):

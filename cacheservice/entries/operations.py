@@ -298,9 +298,9 @@ class LookUp(Request):
         rows = {_number(value(row, 0)): row for row in range(results[0].ntuples)}
         for look_up in batch:
             api_key_id, digest = look_up.token
-            row = rows.get(api_key_id)
-            known = [] if row is None else [value(row, 2) or b"", value(row, 3) or b""]
-            # No `any`: both are compared, whichever matches.
+            row = rows.get(api_key_id, -1)
+            known = [] if row < 0 else [value(row, 2) or b"", value(row, 3) or b""]
+            # A sum and no `any`: both are compared, whichever matches.
             if sum(hmac.compare_digest(digest, stored) for stored in known):
                 look_up.answer(Caller(_number(value(row, 1)), api_key_id, digest))
             else:

@@ -206,7 +206,7 @@ def parse_batch(content_type: bytes | None, body: bytes) -> list[msgspec.Raw]:
 
 
 def parse_operation(operation: msgspec.Raw) -> BatchOperation:
-    parsed = _decode(_operation, bytes(operation))
+    parsed: BatchOperation = _decode(_operation, bytes(operation))
     check_key(parsed.key)
     return parsed
 
@@ -230,9 +230,7 @@ def parse_conditions(if_match: str | None, if_none_match: str | None) -> Conditi
             return Condition(3)
         match = _VERSION.fullmatch(if_match.strip())
         if match is None:
-            raise InvalidRequest(
-                'If-Match: send one ETag as it came, quotes too, such as "0123456789abcdef", or *.'
-            )
+            raise InvalidRequest('If-Match: send one ETag as it came, quotes too, such as "0123456789abcdef", or *.')
         return Condition(2, _signed(int(match[1], 16)))
     return NO_CONDITION
 

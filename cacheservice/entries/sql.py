@@ -4,9 +4,6 @@ The gathered statements (READ, WRITE, UPDATE, DELETE) take the callers of a batc
 further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does not hold
 (unknown, revoked, expired) gets no row: revocation, expiry and scopes hold at once in every process.
 
-Each reference to a tenant's table also carries `tenant_id = any($1)`, by which a distributed PostgreSQL routes the
-statement to one node; on a plain server it costs little.
-
 Writers run as one pipelined round trip `BEGIN; LOCK; statement; COMMIT`. The lock serialises a tenant's writers, and
 the statement's snapshot is taken after it: what it reads of the old entry is what it replaces. Time is
 `statement_timestamp()`, the moment the statement itself starts (`now()` would be before the wait for the lock).
@@ -27,7 +24,7 @@ _CALLER: Final = b"""
 with caller as materialized (
   select c.n, k.tenant_id, k.id as api_key_id, k.scopes
   from unnest($1::bigint[], $2::bigint[], $3::bytea[]) with ordinality as c (tenant_id, api_key_id, digest, n)
-  join api_key k on k.tenant_id = c.tenant_id and k.tenant_id = any($1) and k.id = c.api_key_id
+  join api_key k on k.tenant_id = c.tenant_id and k.id = c.api_key_id
   where k.revoked_at is null
     and (k.expires_at is null or k.expires_at > statement_timestamp())
     and (k.digest = c.digest
@@ -51,7 +48,7 @@ select q.n::int4, c.scopes, e.version, e.data_key_version, e.size, e.created_at,
        case when q.wanted and octet_length(e.value) <= $8::int4 then e.value end
 from unnest($4::int4[], $5::int2[], $6::text[], $7::bool[]) with ordinality as q (caller, space, key, wanted, n)
 join caller c on c.n = q.caller
-left join entry e on e.tenant_id = c.tenant_id and e.tenant_id = any($1) and e.space = q.space and e.key = q.key
+left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
   and e.expires_at > statement_timestamp()
 """
 )
@@ -75,8 +72,8 @@ request as materialized (
     as q (caller, space, key, condition, if_version, value, data_key_version, size,
           content_type, ttl, tags, cost, new_version, n)
   join caller c on c.n = q.caller
-  join tenant t on t.id = c.tenant_id and t.id = any($1)
-  left join entry e on e.tenant_id = c.tenant_id and e.tenant_id = any($1) and e.space = q.space and e.key = q.key
+  join tenant t on t.id = c.tenant_id
+  left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
 ),
 written as (
   insert into entry (tenant_id, space, key, value, data_key_version, size, content_type, tags, cost, version,
@@ -111,14 +108,14 @@ request as materialized (
   from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[], $9::int4[], $10::text[]) with ordinality
     as q (caller, space, key, condition, if_version, ttl, tags, n)
   join caller c on c.n = q.caller
-  left join entry e on e.tenant_id = c.tenant_id and e.tenant_id = any($1) and e.space = q.space and e.key = q.key
+  left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
 ),
 updated as (
   update entry e set
     expires_at = case when q.ttl > 0 then statement_timestamp() + q.ttl * interval '1 second' else e.expires_at end,
     tags = case when q.tags is null then e.tags else string_to_array(q.tags, e'\\x1f') end
   from request q
-  where e.tenant_id = q.tenant_id and e.tenant_id = any($1) and e.space = q.space and e.key = q.key
+  where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key
     and e.expires_at > statement_timestamp() and q.scopes & $11::int2 <> 0 and """
     + _MET
     + b"""
@@ -138,11 +135,11 @@ request as materialized (
   from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[]) with ordinality
     as q (caller, space, key, condition, if_version, n)
   join caller c on c.n = q.caller
-  left join entry e on e.tenant_id = c.tenant_id and e.tenant_id = any($1) and e.space = q.space and e.key = q.key
+  left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
 ),
 deleted as (
   delete from entry e using request q
-  where e.tenant_id = q.tenant_id and e.tenant_id = any($1) and e.space = q.space and e.key = q.key
+  where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key
     and q.scopes & $9::int2 <> 0 and """
     + _MET
     + b"""
@@ -227,7 +224,7 @@ select count(*), max(expires_at) from doomed
 
 # The next entries of a tenant that are not sealed with its current data key, behind the place (space, key).
 STALE: Final = """
-select e.space, e.key, e.value, e.data_key_version, e.size, e.content_type, e.version
+select e.space, e.key, e.data_key_version, e.size, e.content_type, e.version
 from entry e join tenant t on t.id = e.tenant_id
 where e.tenant_id = %(tenant_id)s and t.id = %(tenant_id)s and e.data_key_version <> t.data_key_version
   and (e.space, e.key) > (%(space)s::smallint, %(key)s::text)
@@ -238,6 +235,8 @@ order by e.space, e.key limit %(limit)s
 RESEAL: Final = """
 update entry set value = %(value)s, data_key_version = %(data_key_version)s
 where tenant_id = %(tenant_id)s and space = %(space)s and key = %(key)s and version = %(version)s
+  and data_key_version < %(data_key_version)s
+returning key
 """
 
 SEALED_WITH: Final = """

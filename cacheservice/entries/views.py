@@ -7,6 +7,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from cacheservice.authentication import caller_of
 from cacheservice.entries import batch, items, requests, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
@@ -26,7 +27,7 @@ class ItemView(APIView):
         scope = asgi_scope(request)
         answer = async_to_sync(items.answer)(
             store.current(),
-            request.user,
+            caller_of(request),
             scope["method"],
             scope["raw_path"][len(PREFIX) :],
             scope["query_string"],
@@ -48,7 +49,9 @@ class CollectionView(APIView):
         parameters = requests.parse_query(query_string(request), ("tag", "prefix", "limit", "cursor"), ("tag",))
         selection = Selection.parse(parameters)
         cursor = Cursor.decode(parameters["cursor"][0], selection) if "cursor" in parameters else None
-        page = async_to_sync(store.current().page)(request.user, selection, requests.parse_limit(parameters), cursor)
+        page = async_to_sync(store.current().page)(
+            caller_of(request), selection, requests.parse_limit(parameters), cursor
+        )
         return _json(page)
 
     def delete(self, request: Request) -> HttpResponse:
@@ -57,7 +60,7 @@ class CollectionView(APIView):
         everything = requests.parse_flag(parameters, "all")
         if everything == (selection != Selection()):
             raise InvalidRequest("query: send 'tag', 'prefix' or both, or 'all=true' alone; nothing was deleted.")
-        deleted = async_to_sync(store.current().delete_selected)(request.user, selection)
+        deleted = async_to_sync(store.current().delete_selected)(caller_of(request), selection)
         return _json({"deleted": deleted})
 
 
@@ -70,7 +73,9 @@ class BatchView(APIView):
     def post(self, request: Request) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         operations = requests.parse_batch(content_type(request), request._request.body)
-        answer = async_to_sync(batch.answer)(store.current(), request.user, operations, request_id(request._request))
+        answer = async_to_sync(batch.answer)(
+            store.current(), caller_of(request), operations, request_id(request._request)
+        )
         return to_django(answer)
 
 
