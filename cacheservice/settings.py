@@ -91,7 +91,6 @@ APPEND_SLASH = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = True  # the few files of /docs are served from their packages; no collectstatic to forget
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 
@@ -109,9 +108,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "cacheservice",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "DESCRIPTION": "A key-value cache for AI responses. Errors, limits and prices: docs/api.md.",
+    "POSTPROCESSING_HOOKS": ["cacheservice.openapi.finish"],
 }
 
 # Celery: Redis or RabbitMQ in production, files under var/ on one machine.

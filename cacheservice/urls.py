@@ -1,15 +1,16 @@
 """Every route. Paths have no trailing slash; keys may contain slashes."""
 
-from django.urls import path
+from django.urls import path, re_path
 
-from cacheservice import views
+from cacheservice import openapi, views
 from cacheservice.entries.views import BatchView, CollectionView, ItemView
 
 urlpatterns = [
     path("api/v1/cache", CollectionView.as_view(), name="collection"),
-    path("api/v1/cache/", ItemView.as_view(), name="item-without-key"),
-    path("api/v1/cache/<path:key>", ItemView.as_view(), name="item"),
+    re_path(r"^api/v1/cache/(?P<key>(?s:.*))$", ItemView.as_view(), name="item"),
     path("api/v1/batch", BatchView.as_view(), name="batch"),
+    path("api/v1/openapi.json", openapi.document_view, name="openapi"),
+    path("docs", openapi.docs_view, name="docs"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
 ]

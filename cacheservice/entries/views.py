@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from cacheservice.authentication import caller_of
-from cacheservice.entries import batch, items, requests, store
+from cacheservice.entries import batch, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
 from cacheservice.errors import InvalidRequest
@@ -23,7 +23,27 @@ class ItemView(APIView):
     scopes = items.SCOPES
     permission_classes = ()  # each operation's statement checks the API key and its scope itself
 
-    def get(self, request: Request, key: str = "") -> HttpResponse:
+    @schema.get_item
+    def get(self, request: Request, key: str) -> HttpResponse:
+        return self._answer(request)
+
+    def head(self, request: Request, key: str) -> HttpResponse:
+        return self._answer(request)
+
+    @schema.put_item
+    def put(self, request: Request, key: str) -> HttpResponse:
+        return self._answer(request)
+
+    @schema.patch_item
+    def patch(self, request: Request, key: str) -> HttpResponse:
+        return self._answer(request)
+
+    @schema.delete_item
+    def delete(self, request: Request, key: str) -> HttpResponse:
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> HttpResponse:
+        """The key is taken from the path as it came: Django's was decoded already."""
         scope = asgi_scope(request)
         answer = async_to_sync(items.answer)(
             store.current(),
@@ -36,8 +56,6 @@ class ItemView(APIView):
         )
         return to_django(answer)
 
-    head = put = patch = delete = get
-
 
 class CollectionView(APIView):
     """The tenant's entries: a page of them, or the end of those that a filter selects."""
@@ -45,6 +63,7 @@ class CollectionView(APIView):
     scopes = {"GET": "read", "DELETE": "delete"}
     http_method_names = ["get", "delete"]
 
+    @schema.list_entries
     def get(self, request: Request) -> HttpResponse:
         parameters = requests.parse_query(query_string(request), ("tag", "prefix", "limit", "cursor"), ("tag",))
         selection = Selection.parse(parameters)
@@ -54,6 +73,7 @@ class CollectionView(APIView):
         )
         return _json(page)
 
+    @schema.delete_entries
     def delete(self, request: Request) -> HttpResponse:
         parameters = requests.parse_query(query_string(request), ("tag", "prefix", "all"), ("tag",))
         selection = Selection.parse(parameters)
@@ -70,6 +90,7 @@ class BatchView(APIView):
     scopes = {"POST": None}  # each operation needs its own
     http_method_names = ["post"]
 
+    @schema.run_batch
     def post(self, request: Request) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         operations = requests.parse_batch(content_type(request), request._request.body)
