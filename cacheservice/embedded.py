@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Self
@@ -128,13 +129,16 @@ class Server:
         """Fast shutdown: open transactions are rolled back. After `timeout` seconds immediate shutdown, then kill."""
         for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if self.process is None:
-                return
+                break
             self.process.send_signal(signum)
             try:
                 self.process.wait(timeout)
                 self.process = None
             except subprocess.TimeoutExpired:
                 continue
+        with suppress(OSError, EmbeddedError):
+            if (path := _socket_dir(self.var_dir)).parent != self.var_dir:
+                path.rmdir()
 
     def kill(self) -> None:
         """What a power cut would do to the server: SIGKILL, with no shutdown at all."""

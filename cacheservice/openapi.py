@@ -56,11 +56,14 @@ def document() -> dict[str, Any]:
 def finish(result: dict[str, Any], generator: SchemaGenerator, **kwargs: Any) -> dict[str, Any]:
     """drf-spectacular's postprocessing hook: the structs' schemas, HEAD, and how to authenticate."""
     _, schemas = msgspec.json.schema_components(COMPONENTS, ref_template="#/components/schemas/{name}")
+    schemas["PatchBody"]["minProperties"] = 1
     result["components"] = {"schemas": schemas, "securitySchemes": SECURITY}
     result["security"] = [{name: []} for name in SECURITY]
     for path in result["paths"].values():
         for operation in path.values():
             operation.pop("security", None)
+            if "requestBody" in operation:
+                operation["requestBody"]["required"] = True
         if "get" in path and "put" in path:
             path["head"] = _head(path["get"])
     return result

@@ -93,7 +93,7 @@ class Error(msgspec.Struct):
     error: ErrorDetail
 
 
-class BatchRequest(msgspec.Struct):
+class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Operations, run as if sent one after the other."""
 
     operations: Annotated[
@@ -116,10 +116,11 @@ COMPONENTS = (
     Error,
 )
 
+_NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200, 201], description="The version.")
 _KEY = OpenApiParameter(
     "key",
-    {"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$"},
+    {"type": "string", "minLength": 1, "maxLength": requests.MAX_KEY_BYTES, "pattern": _NO_CONTROL},
     OpenApiParameter.PATH,
     description="1 to 512 bytes of UTF-8 once percent-decoded; slashes allowed, control characters not.",
 )
@@ -138,13 +139,20 @@ _CREATE_ONLY = OpenApiParameter(
 )
 _TAG = OpenApiParameter(
     "tag",
-    {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 128}, "maxItems": requests.MAX_TAGS},
+    {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": requests.MAX_TAG_BYTES, "pattern": _NO_CONTROL},
+        "maxItems": requests.MAX_TAGS,
+    },
     OpenApiParameter.QUERY,
     explode=True,
     description="May repeat: all must match.",
 )
 _PREFIX = OpenApiParameter(
-    "prefix", {"type": "string", "maxLength": 512}, OpenApiParameter.QUERY, description="What the keys begin with."
+    "prefix",
+    {"type": "string", "maxLength": requests.MAX_KEY_BYTES, "pattern": _NO_CONTROL},
+    OpenApiParameter.QUERY,
+    description="What the keys begin with.",
 )
 _BOOLEAN = {"type": "string", "enum": ["true", "false"]}
 _VALUE_EXAMPLE = {
@@ -182,6 +190,9 @@ ERRORS = {
 }
 _STORED = _ref(StoredEntry)
 
+_RAW = {"description": "With `raw=true`: the bare value, with its own content type."}
+_HIT_OR_MISS = {"anyOf": [_ref(CacheHit), _ref(CacheMiss), _RAW]}
+
 get_item = extend_schema(
     operation_id="get_entry",
     summary="Get a value",
@@ -189,11 +200,13 @@ get_item = extend_schema(
     parameters=[
         _KEY,
         OpenApiParameter("raw", _BOOLEAN, OpenApiParameter.QUERY, description="The bare value; a miss is then 404."),
-        OpenApiParameter("If-None-Match", {"type": "string", "pattern": r'^"[0-9a-f]{16}"$'}, OpenApiParameter.HEADER),
+        OpenApiParameter(
+            "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag: `304` when it is current."
+        ),
         _ETAG,
     ],
     responses={
-        **_answers({200: ({"oneOf": [_ref(CacheHit), _ref(CacheMiss)]}, "A hit or a miss.")}, 404),
+        **_answers({200: (_HIT_OR_MISS, "A hit or a miss; with `raw=true` the value.")}, 404),
         (200, "*/*"): OpenApiResponse(OpenApiTypes.BINARY, "With `raw=true`: the value, with its content type."),
         304: OpenApiResponse(None, "The ETag in If-None-Match is current."),
     },

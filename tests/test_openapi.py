@@ -1,0 +1,82 @@
+"""Every operation of the OpenAPI document against a real server: what it takes, what it answers, and never a 500.
+
+With all of schemathesis's checks, data that keeps to the document and data that does not. A run in CI sends a hundred
+cases an operation; `CACHE_TEST_SCALE=full` sends 10,000.
+"""
+
+import os
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from pytest_django import DjangoDbBlocker
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.generation import GenerationMode
+
+from cacheservice.openapi import document
+from tests.cast import new_caller
+from tests.processes import RunningServer
+
+MAX_EXAMPLES = 10_000 if os.environ.get("CACHE_TEST_SCALE") == "full" else 60
+
+load_all_checks()
+BATCH = "POST /api/v1/batch"
+API = schemathesis.openapi.from_dict(document())
+API.config.checks.positive_data_acceptance.expected_statuses = ["2xx", "304", "404", "412"]
+OPERATIONS = {operation.ok().label: operation.ok() for operation in API.get_all_operations()}
+
+
+@pytest.fixture(scope="session")
+def token(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> str:
+    with django_db_blocker.unblock():
+        return new_caller().token
+
+
+def checks_for(label: str) -> list[Any]:
+    """All of them; but a batch is answered 200 with a 400 inside for each operation that is wrong."""
+    return [check for check in CHECKS.get_all() if label != BATCH or check.__name__ != "negative_data_rejection"]
+
+
+def beyond_schema(label: str, case: Any) -> bool:
+    """Whether a case that the schema takes breaks a rule that JSON Schema cannot say; other tests hold those."""
+    headers, query, body = case.headers or {}, case.query or {}, case.body
+    texts = [case.path_parameters.get("key", ""), query.get("prefix", ""), *query.get("tag", [])]
+    if isinstance(body, dict):
+        texts += [operation["key"] for operation in body.get("operations", [])]
+    tags = query.get("tag", []) + (body.get("tags", []) if isinstance(body, dict) else [])
+    return (
+        any(len(unquote(text).encode(errors="replace")) > 512 for text in texts)  # limits are in bytes
+        or any(len(tag.encode(errors="replace")) > 128 for tag in tags)
+        or ("If-Match" in headers and "If-None-Match" in headers)
+        or "cursor" in query  # only the service makes one
+        or (isinstance(body, dict) and isinstance(body.get("ttl"), float))  # 60.0 is an integer to JSON Schema alone
+        or (
+            label == "DELETE /api/v1/cache"
+            and (query.get("all") == "true") == bool(query.get("tag") or query.get("prefix"))
+        )
+    )
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("label", sorted(OPERATIONS))
+def test_operation_keeps_to_its_description(
+    label: str, mode: GenerationMode, server: RunningServer, token: str
+) -> None:
+    @settings(
+        max_examples=MAX_EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
+    def sends(case: Any) -> None:
+        if mode.is_positive:
+            assume(not beyond_schema(label, case))
+        case.call_and_validate(
+            base_url=server.url, headers={"Authorization": f"Bearer {token}"}, checks=checks_for(label)
+        )
+
+    sends()
