@@ -14,6 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cacheservice.settings")
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 django: Any = get_asgi_application()  # its stubs want narrower messages than ASGI has
 
@@ -50,13 +51,12 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     except APIError as error:
         await http.send_answer(send, http.error_answer(await _known_caller_or(error, headers), request_id), request_id)
         return
+    send = _logged(scope, request_id, send) if settings.ACCESS_LOG else send
     try:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await django(dict(scope), _replay(body, receive), send)
     finally:
         bodies.release(body)
-    if settings.ACCESS_LOG:
-        log.info("request", request_id=request_id, method=scope["method"], path=scope["path"])
 
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
@@ -64,7 +64,12 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
-            await store.start()
+            try:
+                await store.start()
+            except ImproperlyConfigured as error:  # the master keys; without this the server would run without a store
+                log.critical("refused_to_start", reason=str(error))
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await store.stop()
@@ -79,6 +84,15 @@ async def _known_caller_or(error: APIError, headers: dict[bytes, bytes]) -> APIE
     except APIError as unknown:
         return unknown
     return error
+
+
+def _logged(scope: Scope, request_id: str, send: Send) -> Send:
+    async def logged(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            log.info("request", request_id=request_id, method=scope["method"], status=message["status"])
+        await send(message)
+
+    return logged
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -39,6 +39,7 @@ class Request:
     """One operation that waits for its place in a batch. Its kind is its class."""
 
     weight: int = 0  # bytes it adds to a batch
+    locks: ClassVar[bool] = False  # its statement may wait for a lock, so it never takes the last connection
     writes: Hashable | None = None  # what it changes: requests with an equal value go one after the other
     __slots__ = ("alone", "future", "retries", "since")
 
@@ -94,6 +95,7 @@ class Gatherer:
         self._following: dict[Hashable, deque[Request]] = {}  # a write under way or queued → the ones behind it
         self._connections: set[Connection] = set()
         self._free: list[Connection] = []
+        self._locking = 0  # connections on which a kind that locks is under way
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduled = False
 
@@ -109,8 +111,6 @@ class Gatherer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connection in list(self._connections):
-            connection.close("the server is stopping")
         self._fail_waiting("the server is stopping")
 
     @property
@@ -148,8 +148,9 @@ class Gatherer:
             self._send(self._free.pop(), batch)
 
     def _next_batch(self) -> list[Request]:
-        """The requests of the kind that has waited longest, up to the caps; empty when nothing waits."""
-        while queues := [queue for queue in self._queues.values() if queue]:
+        """The requests of the kind that has waited longest, up to the caps; empty when nothing may go now."""
+        may_lock = self._locking < max(1, self._size - 1)
+        while queues := [queue for kind, queue in self._queues.items() if queue and (may_lock or not kind.locks)]:
             queue = min(queues, key=lambda queue: queue[0].since) if len(queues) > 1 else queues[0]
             batch: list[Request] = []
             weight = 0
@@ -170,6 +171,7 @@ class Gatherer:
         kind = type(batch[0])
 
         def done(results: Results, error: StatementError | None) -> None:
+            self._locking -= kind.locks
             if error is None:
                 self._settle(batch, results)
             else:
@@ -178,6 +180,7 @@ class Gatherer:
                 self._free.append(connection)
                 self._dispatch()
 
+        self._locking += kind.locks
         connection.send(kind.encode(batch), done)
 
     def _settle(self, batch: list[Request], results: Results) -> None:
@@ -250,6 +253,7 @@ class Gatherer:
                 self._connections.discard(connection)
                 if connection in self._free:
                     self._free.remove(connection)
+                connection.close("the server is stopping")
             log.warning("database_connection_lost")
             if not self._connections:
                 self._fail_waiting("The database cannot be reached: try again shortly.")

@@ -133,6 +133,7 @@ class Change(Operation):
     """A write: it takes the tenant's lock, and meets its condition or fails with PreconditionFailed."""
 
     __slots__ = ("condition", "writes")
+    locks = True
 
     def __init__(self, caller: Caller, space: int, key: str, condition: Condition) -> None:
         super().__init__(caller, space, key)

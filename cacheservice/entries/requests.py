@@ -173,7 +173,8 @@ def parse_put(content_type: bytes | None, query: bytes, body: bytes, max_value_b
     """
     media_type = _media_type(content_type)
     if media_type is None:
-        parse_query(query, ())
+        if query:
+            raise InvalidRequest("query: with a JSON body, 'ttl', 'tags' and 'cost' go into the body, not the query.")
         fields = _decode(_put, body)
         entry = _new_entry(fields)
     else:

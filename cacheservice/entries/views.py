@@ -11,7 +11,7 @@ from cacheservice.authentication import caller_of
 from cacheservice.entries import batch, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
-from cacheservice.errors import InvalidRequest
+from cacheservice.errors import InvalidRequest, NotFound
 from cacheservice.http import JSON, Answer
 from cacheservice.middleware import request_id
 from cacheservice.views import APIView, asgi_scope, content_type, query_string, to_django
@@ -45,6 +45,8 @@ class ItemView(APIView):
     def _answer(self, request: Request) -> HttpResponse:
         """The key is taken from the path as it came: Django's was decoded already."""
         scope = asgi_scope(request)
+        if not scope["raw_path"].startswith(PREFIX):  # some of the prefix was percent-encoded
+            raise NotFound(f"There is no such route; send {PREFIX.decode()} as it is.")
         answer = async_to_sync(items.answer)(
             store.current(),
             caller_of(request),
