@@ -19,7 +19,7 @@ class AccountsConfig(AppConfig):
 
 def check_master_keys(**_: Any) -> list[Error]:
     """accounts.E001: the master keys are missing or unusable. In local mode `manage.py up` makes them."""
-    if settings.LOCAL and not settings.MASTER_KEY_FILE.exists():
+    if settings.LOCAL and not settings.LOCAL_MASTER_KEY_FILE.exists():
         return []
     try:
         keyring.load()

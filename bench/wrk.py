@@ -14,7 +14,7 @@ from bench.service import HOST, ITEMS, Service
 SCRIPT = Path(__file__).with_name("requests.lua")
 MISSING = "wrk is not installed: sudo apt-get install wrk"
 WHATS = ("hit", "miss", "put", "mix")
-LEAST_SHARE = 0.999  # of a hit run's answers that must be hits
+LEAST_SHARE = 0.99  # of hits among a hit run's answers; keys and ages of other lengths blur it by half a percent
 
 
 def require_wrk() -> None:
@@ -71,7 +71,7 @@ def _check_hits(service: Service, what: str, mean_bytes: float, entries: int) ->
     miss = _length(service, f"{ITEMS}absent{random.randrange(entries)}", "MISS")
     hits = (mean_bytes - miss) / (hit - miss)
     share = hits if what == "hit" else 1 - hits
-    if share < LEAST_SHARE - 0.02:  # ages and keys differ in length by a few bytes of about 1,200
+    if share < LEAST_SHARE:
         raise BenchError(f"only {share:.1%} of the answers were a {what}")
 
 

@@ -83,23 +83,21 @@ class Client:
         target = path.encode("ascii") if isinstance(path, str) else path
         sent: dict[str, str | bytes] = {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
         sent.update({name.lower(): value for name, value in (headers or {}).items()})
+        pairs = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in sent.items()]
+        has_body = body != b"" or method in ("PUT", "PATCH", "POST")
         request = self._http.build_request(
-            method,
-            "/",
-            content=body if body != b"" or method in ("PUT", "PATCH", "POST") else None,
-            headers=[(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in sent.items()],
-            extensions={"target": target},
+            method, "/", content=body if has_body else None, headers=pairs, extensions={"target": target}
         )
         response = self._http.send(request)
-        pairs = tuple((name.decode().lower(), value.decode("latin-1")) for name, value in response.headers.raw)
-        return Answer(response.status_code, pairs, response.content)
+        received = tuple((name.decode().lower(), value.decode("latin-1")) for name, value in response.headers.raw)
+        return Answer(response.status_code, received, response.content)
 
     # The contract's requests, by name.
 
     def put(self, key: str, value: Any = None, *, headers: Mapping[str, str] | None = None, **fields: Any) -> Answer:
         """PUT with a JSON envelope. A value of bytes goes in as it is."""
         text = value if isinstance(value, bytes) else json.dumps(value).encode()
-        rest = b"".join(b",%s:%s" % (json.dumps(name).encode(), json.dumps(field).encode()) for name, field in fields.items())
+        rest = "".join(f",{json.dumps(name)}:{json.dumps(field)}" for name, field in fields.items()).encode()
         return self.put_body(key, b'{"value":%s%s}' % (text, rest), headers=headers)
 
     def put_body(self, key: str, body: bytes, *, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
