@@ -44,8 +44,12 @@ class Child:
         log_path: Path,
         directory: Path,
         environment: Mapping[str, str] = os.environ,
+        death_signal: int = signal.SIGTERM,
     ) -> Self:
-        """Run it in a process group of its own: the terminal's Ctrl-C reaches us alone, and we stop it in its turn."""
+        """Run it in a process group of its own: the terminal's Ctrl-C reaches us alone, and we stop it in its turn.
+
+        `death_signal` is what it gets when we are killed: SIGKILL only for a program that starts no others.
+        """
         with log_path.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603
                 command,
@@ -55,7 +59,7 @@ class Child:
                 cwd=directory,
                 env={**environment, "PYTHONUNBUFFERED": "1"},
                 process_group=0,
-                preexec_fn=die_with_parent(signal.SIGTERM),
+                preexec_fn=die_with_parent(death_signal),
             )
             return cls(name, process, log_path, log.tell())
 
@@ -87,8 +91,8 @@ def server_command(host: str, port: int, workers: int = 1) -> list[str]:
     return [*command, "--workers-kill-timeout", "3", "--log-level", "warning", "cacheservice.asgi:application"]
 
 
-def worker_command(schedule: Path) -> list[str]:
-    """Celery's worker with beat beside it, for one machine: nothing to gossip with."""
+def worker_command() -> list[str]:
+    """Celery's worker for one machine: a single process, and nobody to gossip with."""
     command = [
         sys.executable,
         "-m",
@@ -101,8 +105,13 @@ def worker_command(schedule: Path) -> list[str]:
         "--concurrency",
         "1",
     ]
-    command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
-    return [*command, "--beat", "--schedule", str(schedule)]
+    return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+
+
+def beat_command(schedule: Path) -> list[str]:
+    """Celery's clock, apart from the worker: `worker --beat` forks it, and would leave it behind when killed."""
+    command = [sys.executable, "-m", "celery", "--app", "cacheservice", "beat", "--schedule", str(schedule)]
+    return [*command, "--pidfile=", "--loglevel", "WARNING"]
 
 
 @contextmanager

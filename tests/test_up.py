@@ -55,12 +55,12 @@ class Up:
 
     def children(self) -> dict[str, int]:
         """Its direct children's pids by name."""
-        names = {"granian": "server", "celery": "worker", "postgres": "database"}
+        names = {"granian": "server", "worker": "worker", "beat": "beat", "-D": "database"}
         found = {}
         for pid in descendants(self.process.pid):
             if f"\nPPid:\t{self.process.pid}\n" in Path(f"/proc/{pid}/status").read_text():
-                command = Path(f"/proc/{pid}/cmdline").read_text()
-                found[next(name for word, name in names.items() if word in command.replace(str(ROOT), ""))] = pid
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                found[next(name for word, name in names.items() if word in words)] = pid
         return found
 
 
@@ -90,7 +90,7 @@ def request(up: Up, method: str, api_key: str, **arguments: object) -> httpx.Res
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_everything(tmp_path: Path, signum: signal.Signals) -> None:
     with running_up(tmp_path / "var") as up:
-        assert set(up.children()) == {"server", "worker", "database"}
+        assert set(up.children()) == {"server", "worker", "beat", "database"}
         started = descendants(up.process.pid)
         up.process.send_signal(signum)
         assert up.wait() == 0
@@ -146,7 +146,7 @@ def test_killed_run_is_taken_over_at_once(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.parametrize("name", ["server", "worker", "database"])
+@pytest.mark.parametrize("name", ["server", "worker", "beat", "database"])
 def test_dying_child_ends_the_run(tmp_path: Path, name: str) -> None:
     with running_up(tmp_path / "var") as up:
         started = descendants(up.process.pid)

@@ -4,6 +4,9 @@ The gathered statements (READ, WRITE, UPDATE, DELETE) take the callers of a batc
 further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does not hold
 (unknown, revoked, expired) gets no row: revocation, expiry and scopes hold at once in every process.
 
+Rows are looked up by `lateral (… limit 1)`: that can only be planned as one index look-up a row, whatever the planner
+believes about tables that were empty when the plan was made.
+
 Writers run as one pipelined round trip `BEGIN; LOCK; statement; COMMIT`. The lock serialises a tenant's writers, and
 the statement's snapshot is taken after it: what it reads of the old entry is what it replaces. Time is
 `statement_timestamp()`, the moment the statement itself starts (`now()` would be before the wait for the lock).
@@ -22,13 +25,15 @@ select from tenant where id = any($1::bigint[]) order by id for no key update
 # $1 tenants, $2 API keys, $3 digests of the presented tokens: the callers that hold, with their scopes.
 _CALLER: Final = b"""
 with caller as materialized (
-  select c.n, k.tenant_id, k.id as api_key_id, k.scopes
+  select c.n, c.tenant_id, c.api_key_id, k.scopes
   from unnest($1::bigint[], $2::bigint[], $3::bytea[]) with ordinality as c (tenant_id, api_key_id, digest, n)
-  join api_key k on k.tenant_id = c.tenant_id and k.id = c.api_key_id
-  where k.revoked_at is null
-    and (k.expires_at is null or k.expires_at > statement_timestamp())
-    and (k.digest = c.digest
-         or (k.previous_digest = c.digest and k.previous_expires_at > statement_timestamp()))
+  cross join lateral (
+    select k.scopes from api_key k
+    where k.tenant_id = c.tenant_id and k.id = c.api_key_id and k.revoked_at is null
+      and (k.expires_at is null or k.expires_at > statement_timestamp())
+      and (k.digest = c.digest or (k.previous_digest = c.digest and k.previous_expires_at > statement_timestamp()))
+    limit 1
+  ) k
 )"""
 
 # ... $4 the request's caller (ordinal).
@@ -48,8 +53,11 @@ select q.n::int4, c.scopes, e.version, e.data_key_version, e.size, e.created_at,
        case when q.wanted and octet_length(e.value) <= $8::int4 then e.value end
 from unnest($4::int4[], $5::int2[], $6::text[], $7::bool[]) with ordinality as q (caller, space, key, wanted, n)
 join caller c on c.n = q.caller
-left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
-  and e.expires_at > statement_timestamp()
+left join lateral (
+  select * from entry e
+  where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
+  limit 1
+) e on true
 """
 )
 
@@ -72,8 +80,12 @@ request as materialized (
     as q (caller, space, key, condition, if_version, value, data_key_version, size,
           content_type, ttl, tags, cost, new_version, n)
   join caller c on c.n = q.caller
-  join tenant t on t.id = c.tenant_id
-  left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+  cross join lateral (select t.data_key_version from tenant t where t.id = c.tenant_id limit 1) t
+  left join lateral (
+    select e.version, e.expires_at from entry e
+    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+    limit 1
+  ) e on true
 ),
 written as (
   insert into entry (tenant_id, space, key, value, data_key_version, size, content_type, tags, cost, version,
@@ -90,11 +102,10 @@ written as (
     value = excluded.value, data_key_version = excluded.data_key_version, size = excluded.size,
     content_type = excluded.content_type, tags = excluded.tags, cost = excluded.cost, version = excluded.version,
     api_key_id = excluded.api_key_id, created_at = excluded.created_at, expires_at = excluded.expires_at
-  returning tenant_id, space, key, created_at, expires_at
+  returning version, created_at, expires_at
 )
 select q.n::int4, q.scopes, q.current, q.live, w.created_at, w.expires_at
-from request q
-left join written w on w.tenant_id = q.tenant_id and w.space = q.space and w.key = q.key
+from request q left join written w on w.version = q.new_version
 """
 )
 
@@ -108,7 +119,11 @@ request as materialized (
   from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[], $9::int4[], $10::text[]) with ordinality
     as q (caller, space, key, condition, if_version, ttl, tags, n)
   join caller c on c.n = q.caller
-  left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+  left join lateral (
+    select e.version, e.expires_at from entry e
+    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+    limit 1
+  ) e on true
 ),
 updated as (
   update entry e set
@@ -135,7 +150,11 @@ request as materialized (
   from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[]) with ordinality
     as q (caller, space, key, condition, if_version, n)
   join caller c on c.n = q.caller
-  left join entry e on e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+  left join lateral (
+    select e.version, e.expires_at from entry e
+    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+    limit 1
+  ) e on true
 ),
 deleted as (
   delete from entry e using request q

@@ -1,6 +1,7 @@
 """`manage.py up`: the whole service on one machine, to try it out. Ctrl-C ends all of it."""
 
 import secrets
+import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,9 +52,9 @@ class Command(BaseCommand):
 
         database = self._start_database(running)
         self._migrate()
-        worker = self._start_worker(running)
+        beat, worker = self._start_beat_and_worker(running)
         server = self._start_server(running, host, port, workers)
-        children = [server, worker, database]
+        children = [server, worker, beat, database]
         self._say("Waiting until it is ready")
         supervisor.wait_until_ready(host, port, children, READY_SECONDS)
 
@@ -104,17 +105,23 @@ class Command(BaseCommand):
         finally:
             connections.close_all()  # else they stay open for as long as we wait
 
-    def _start_worker(self, running: ExitStack) -> Child:
+    def _start_beat_and_worker(self, running: ExitStack) -> tuple[Child, Child]:
+        """Tasks may die midway without harm, and Celery's own end takes seconds: too long when we were killed."""
         self._say("Starting the worker")
-        return self._start(running, "worker", supervisor.worker_command(settings.VAR_DIR / "celerybeat-schedule"))
+        beat = supervisor.beat_command(settings.VAR_DIR / "celerybeat-schedule")
+        return (
+            self._start(running, "beat", beat, signal.SIGKILL),
+            self._start(running, "worker", supervisor.worker_command(), signal.SIGKILL),
+        )
 
     def _start_server(self, running: ExitStack, host: str, port: int, workers: int) -> Child:
         self._say("Starting the server")
-        return self._start(running, "server", supervisor.server_command(host, port, workers))
+        return self._start(running, "server", supervisor.server_command(host, port, workers), signal.SIGTERM)
 
-    def _start(self, running: ExitStack, name: str, command: list[str]) -> Child:
+    def _start(self, running: ExitStack, name: str, command: list[str], death_signal: int) -> Child:
         log_path = settings.VAR_DIR / "log" / f"{name}.log"
-        child = Child.start(name, command, log_path=log_path, directory=settings.BASE_DIR)
+        directory = settings.BASE_DIR
+        child = Child.start(name, command, log_path=log_path, directory=directory, death_signal=death_signal)
         running.callback(child.stop)
         return child
 
