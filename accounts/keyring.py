@@ -60,7 +60,7 @@ class MasterKeys:
         nonce, sealed = key.wrapped[:NONCE_BYTES], key.wrapped[NONCE_BYTES:]
         try:
             return self._keys[key.master_key_id].decrypt(nonce, sealed, _additional_data(tenant_id, version))
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: it is too short to hold a nonce
             raise CannotUnwrap(f"data key {version} of tenant {tenant_id} does not open") from None
 
 

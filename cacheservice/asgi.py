@@ -25,6 +25,7 @@ from cacheservice.errors import APIError  # noqa: E402
 from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
 
 log = structlog.get_logger(__name__)
+WITH_BODY = ("POST", *items.WITH_BODY)
 bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=settings.BODY_TIMEOUT_SECONDS)
 
 
@@ -44,13 +45,14 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
     scope.setdefault("state", {})["request_id"] = request_id
-    try:
-        body = await bodies.read(receive, headers, items.max_body_bytes())
-    except http.ClientGone:
-        return
-    except APIError as error:
-        await http.send_answer(send, http.error_answer(await _known_caller_or(error, headers), request_id), request_id)
-        return
+    body = b""
+    if scope["method"] in WITH_BODY:
+        try:
+            body = await bodies.read(receive, headers, items.max_body_bytes())
+        except APIError as error:
+            known = await _if_allowed(error, scope, headers)
+            await http.send_answer(send, http.error_answer(known, request_id), request_id)
+            return
     send = _logged(scope, request_id, send) if settings.ACCESS_LOG else send
     try:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -77,12 +79,14 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _known_caller_or(error: APIError, headers: dict[bytes, bytes]) -> APIError:
-    """The body's error, but only to a caller we know: the others learn that they are not."""
+async def _if_allowed(error: APIError, scope: Scope, headers: dict[bytes, bytes]) -> APIError:
+    """The body's error, but only to a caller who may ask: the others learn that they may not."""
+    needed = items.SCOPES.get(scope["method"]) if lane.takes(scope) else None
     try:
-        await store.current().caller(tokens.from_headers(headers))
-    except APIError as unknown:
-        return unknown
+        caller = await store.current().caller(tokens.from_headers(headers))
+        await store.current().authorise(caller, needed)
+    except APIError as refused:
+        return refused
     return error
 
 
@@ -100,6 +104,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        return pending.pop() if pending else await receive()
+        if pending:
+            return pending.pop()
+        while (message := await receive())["type"] == "http.request":
+            pass  # a body that its method does not have
+        return message
 
     return replay

@@ -33,10 +33,6 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class ClientGone(Exception):
-    """The client went away before its body had arrived."""
-
-
 def error_answer(error: APIError, request_id: str) -> Answer:
     return Answer(error.status, (JSON, *error.headers), error.body(request_id))
 
@@ -74,8 +70,8 @@ class BodyReader:
     async def read(self, receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
         """The whole body, chunked or not. The caller must `release` it when it has been dealt with.
 
-        Raises ValueTooLarge beyond `limit`, InvalidRequest when it does not arrive in time, Unavailable when too many
-        bytes are in flight, ClientGone.
+        Raises ValueTooLarge beyond `limit`, InvalidRequest when it ends early or does not arrive in time, Unavailable
+        when too many bytes are in flight.
         """
         declared = int(headers.get(b"content-length", b"0"))
         if declared > limit:
@@ -99,7 +95,7 @@ class BodyReader:
         try:
             while True:
                 if message["type"] != "http.request":
-                    raise ClientGone
+                    raise InvalidRequest("body: it ended early; send as many bytes as Content-Length says.")
                 if size > limit:
                     raise ValueTooLarge(f"body: it has more than {limit} bytes, which is the most that is taken.")
                 if size > UNCOUNTED_BYTES and size > counted:
@@ -114,6 +110,7 @@ class BodyReader:
                 size += len(parts[-1])
             body = b"".join(parts)
         except BaseException:
+            parts.clear()  # the exception's traceback would keep them while it is answered
             self._free += counted
             raise
         return body

@@ -10,7 +10,9 @@ from cacheservice.http import COMMON_HEADERS, Header
 def common_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        if not response.streaming and request.method != "HEAD" and "Content-Length" not in response:
+        if not response.streaming and request.method == "HEAD":
+            response.content = b""
+        elif not response.streaming and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
         for name, value in (*COMMON_HEADERS, request_id_header(request)):
             response.setdefault(name.decode(), value.decode())

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from cacheservice.entries.schema import COMPONENTS
+from cacheservice.views import safe_methods
 
 # Swagger UI sets style attributes; it needs no inline script.
 DOCS_POLICY = (
@@ -33,12 +33,12 @@ class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return list(SECURITY.values())
 
 
-@require_safe
+@safe_methods
 def document_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(msgspec.json.encode(document()), content_type="application/json")
 
 
-@require_safe
+@safe_methods
 def docs_view(request: HttpRequest) -> HttpResponse:
     response = render(request, "cacheservice/docs.html")
     response["Content-Security-Policy"] = DOCS_POLICY

@@ -1,6 +1,7 @@
 """What all views share: the base view, error answers, readiness."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, ClassVar
 
 import structlog
@@ -83,11 +84,29 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return to_django(error_answer(error, request_id(request)))
 
 
+View = Callable[[HttpRequest], HttpResponse]
+
+
+def safe_methods(view: View) -> View:
+    """GET and HEAD only; else the contract's 405."""
+
+    @wraps(view)
+    def checked(request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            return view(request)
+        error = errors.MethodNotAllowed(request.method or "", ["GET", "HEAD"])
+        return to_django(error_answer(error, request_id(request)))
+
+    return checked
+
+
+@safe_methods
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
     return JsonResponse({"status": "ok"})
 
 
+@safe_methods
 def readyz(request: HttpRequest) -> HttpResponse:
     """The process can serve: its store is connected, the database migrated, the master keys readable."""
     problems = [problem for problem in (_store_problem(), _schema_problem(), _keyring_problem()) if problem]

@@ -16,6 +16,7 @@ from psycopg import pq
 # a plan made while a table is small would otherwise stay when it has grown.
 SESSION = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off"
 
+ROLLBACK = b"rollback"
 Step: TypeAlias = tuple[bytes, Sequence[bytes]]  # a prepared statement's name and its binary parameters
 Results: TypeAlias = list[pq.abc.PGresult]  # of the steps that answered with rows
 Done: TypeAlias = Callable[[Results, "StatementError | None"], None]
@@ -60,7 +61,7 @@ class Connection:
             self = cls(owner)
             self._pg.enter_pipeline_mode()
             self._loop.add_reader(self._socket, self._readable)
-            for name, sql in statements.items():
+            for name, sql in {**statements, ROLLBACK: ROLLBACK}.items():
                 self._pg.send_prepare(name, sql)
             prepared: asyncio.Future[None] = self._loop.create_future()
 
@@ -88,12 +89,15 @@ class Connection:
         self._done, self._results, self._error = done, [], None
         self.since = self._loop.time()
         try:
-            for name, parameters in steps:
-                self._pg.send_query_prepared(name, parameters, [1] * len(parameters), 1)
-            self._pg.pipeline_sync()
-            self._flush()
+            self._send(steps)
         except psycopg.Error as error:
             self._break(error)
+
+    def _send(self, steps: Sequence[Step]) -> None:
+        for name, parameters in steps:
+            self._pg.send_query_prepared(name, parameters, [1] * len(parameters), 1)
+        self._pg.pipeline_sync()
+        self._flush()
 
     def close(self, reason: str = "closed") -> None:
         """Drop the link at once; a round trip under way fails, its outcome unknown."""
@@ -123,7 +127,10 @@ class Connection:
                 if status == pq.ExecStatus.TUPLES_OK:
                     self._results.append(result)
                 elif status == pq.ExecStatus.PIPELINE_SYNC:
-                    self._finish()
+                    if pg.transaction_status == pq.TransactionStatus.IDLE:
+                        self._finish()
+                    else:  # an error skipped the COMMIT behind it: leave the transaction before anything else
+                        self._send([(ROLLBACK, ())])
                 elif status == pq.ExecStatus.FATAL_ERROR and self._error is None:
                     self._error = StatementError(
                         (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode(),

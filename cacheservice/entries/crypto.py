@@ -65,11 +65,13 @@ def open_sealed(data_key: AESGCM, identity: Identity, sealed: bytes, size: int) 
     try:
         value = data_key.decrypt(nonce, sealed[1 + NONCE_BYTES :], _additional_data(form, identity))
         if form & COMPRESSED:
+            if zstandard.frame_content_size(value) != size:  # else it would be given all the memory that it asks for
+                raise CannotOpen("the compressed value's length is not its size")
             value = _decompressor().decompress(value, max_output_size=size)
     except InvalidTag:
         raise CannotOpen("the authentication tag does not match") from None
     except zstandard.ZstdError as error:
-        raise CannotOpen("the compressed value is longer than its size says") from error
+        raise CannotOpen("the compressed value is damaged") from error
     if len(value) != size:
         raise CannotOpen("the value's length is not its size")
     return value

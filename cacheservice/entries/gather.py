@@ -32,6 +32,7 @@ BACK_OFF_SECONDS = (0.1, 2.0)  # first, and most
 RETRIED = {"40P01", "40001"}  # deadlock, serialization failure: nothing was done, so do it again
 # The server goes away, became read-only after a fail-over, or forgot what was prepared: connect anew.
 RECONNECT = {"57P01", "57P02", "57P03", "57P05", "25006", "26000", "0A000"}
+INTERNAL = "XX000"
 TIMED_OUT = {"57014", "55P03"}
 
 
@@ -180,8 +181,15 @@ class Gatherer:
                 self._free.append(connection)
                 self._dispatch()
 
+        try:
+            steps = kind.encode(batch)
+        except Exception as error:  # a defect above: whoever caused it must not take others or the connection with it
+            log.exception("encode_failed", kind=kind.__name__)
+            self._settle_failure(connection, batch, StatementError(INTERNAL, str(error)))
+            self._free.append(connection)
+            return
         self._locking += kind.locks
-        connection.send(kind.encode(batch), done)
+        connection.send(steps, done)
 
     def _settle(self, batch: list[Request], results: Results) -> None:
         try:
@@ -238,7 +246,8 @@ class Gatherer:
                 connection = await Connection.open(self._conninfo, self._statements, self._statement_timeout)
             except (psycopg.Error, StatementError, OSError, TimeoutError) as error:
                 first.set()
-                log.warning("database_unreachable", reason=type(error).__name__, again_in_seconds=round(pause, 1))
+                sqlstate = getattr(error, "sqlstate", None)  # never the message: it may hold the connection string
+                log.warning("database_unreachable", reason=sqlstate or type(error).__name__, again_in=round(pause, 1))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret
                 pause = min(pause * 2, most)
                 continue

@@ -31,8 +31,6 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         answer = http.error_answer(error, request_id)
         if error.status >= 500:
             log.error("request_failed", request_id=request_id, status=error.status, code=error.code)
-    except http.ClientGone:
-        return
     except Exception:
         log.exception("request_failed", request_id=request_id, status=500)
         answer = http.error_answer(InternalError("Something went wrong here; the operator has been told."), request_id)

@@ -5,7 +5,9 @@ OpenAPI document's schemas.
 """
 
 import re
+from array import array
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -20,6 +22,7 @@ MAX_TAGS, MAX_TAG_BYTES = 32, 128
 MAX_OPERATIONS = 256
 MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
 MAX_CONTENT_TYPE_BYTES = 255
+MAX_NESTING = 512
 
 TTL = Annotated[
     int,
@@ -142,6 +145,9 @@ NO_CONDITION = Condition()
 _VERSION = re.compile(r'"([0-9a-f]{16})"')
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COST = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"')
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level in, one level out
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _INTEGER = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*;[\t -~]*)?")
 
@@ -200,9 +206,11 @@ def parse_patch(content_type: bytes | None, body: bytes) -> PatchBody:
     return patch
 
 
-def parse_batch(content_type: bytes | None, body: bytes) -> list[msgspec.Raw]:
+def parse_batch(content_type: bytes | None, body: bytes, max_bytes: int) -> list[msgspec.Raw]:
     """The operations of a batch, yet to be checked one by one with `parse_operation`."""
     require_json(content_type)
+    if len(body) > max_bytes:
+        raise ValueTooLarge(f"body: the batch has {len(body)} bytes; at most {max_bytes} are taken. Send two.")
     return _decode(_batch, body).operations
 
 
@@ -320,7 +328,18 @@ def _media_type(content_type: bytes | None) -> str | None:
 
 
 def _new_entry(fields: PutBody | PutOperation) -> NewEntry:
-    return NewEntry(bytes(fields.value), None, fields.ttl, check_tags(fields.tags), fields.cost)
+    value = bytes(fields.value)
+    _check_nesting(value)
+    return NewEntry(value, None, fields.ttl, check_tags(fields.tags), fields.cost)
+
+
+def _check_nesting(value: bytes) -> None:
+    """A limit of our own: msgspec's depends on how deep Python's stack is at the moment. `value` is valid JSON."""
+    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
+        return
+    steps = array("b", _STRING.sub(b"", value).translate(_STEPS, _NO_BRACKETS))
+    if max(accumulate(steps), default=0) > MAX_NESTING:
+        raise InvalidRequest(f"value: it is nested too deeply; at most {MAX_NESTING} levels are taken.")
 
 
 def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
@@ -337,7 +356,7 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         reason = "an escape is a lone surrogate, or it was cut short" if "truncated" in str(error) else str(error)
         raise InvalidRequest(f"body: it is not valid JSON ({reason}); correct it.") from None
     except RecursionError:
-        raise InvalidRequest("body: it is nested too deeply; at most about 900 levels are taken.") from None
+        raise InvalidRequest(f"value: it is nested too deeply; at most {MAX_NESTING} levels are taken.") from None
 
 
 def _explain(error: str) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -95,7 +96,7 @@ class BatchView(APIView):
     @schema.run_batch
     def post(self, request: Request) -> HttpResponse:
         requests.parse_query(query_string(request), ())
-        operations = requests.parse_batch(content_type(request), request._request.body)
+        operations = requests.parse_batch(content_type(request), request._request.body, settings.MAX_VALUE_BYTES)
         answer = async_to_sync(batch.answer)(
             store.current(), caller_of(request), operations, request_id(request._request)
         )

@@ -1,0 +1,274 @@
+"""Every route refuses who may not ask. The URL table is walked: a route that nobody declared here fails."""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver
+
+from cacheservice.urls import urlpatterns
+from tests.cast import Cast, cast_fixture, new_caller, new_key  # noqa: F401  a fixture
+from tests.client import Answer, Client
+from tests.processes import RunningServer
+
+PUBLIC = {"openapi": "/api/v1/openapi.json", "docs": "/docs", "healthz": "/healthz", "readyz": "/readyz"}
+VALUE = "only tenant A may see this"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A method of a route with the scope that it needs, a request that works, and what a stranger gets for it.
+
+    {key} stands for the key of an entry of tenant A.
+    """
+
+    route: str
+    method: str
+    path: str
+    scope: str
+    stranger: Callable[[Answer, str], bool]
+    body: str = ""
+    in_batch: bool = False  # refused for a missing scope by the operation's own result
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.body[:20]}"
+
+    def send(self, client: Client, key: str) -> Answer:
+        headers = {"content-type": "application/json"} if self.body else {}
+        return client.send(
+            self.method, self.path.replace("{key}", key), self.body.replace("{key}", key).encode(), headers
+        )
+
+    def outcome(self, answer: Answer) -> tuple[int, str]:
+        """The status and the error's code."""
+        if self.method == "HEAD":  # has no body to tell its code
+            codes = {401: "invalid_api_key", 403: "forbidden"}
+            return answer.status, codes.get(answer.status, "")
+        if self.in_batch and answer.status == 200:
+            [result] = answer.json()["results"]
+            return result["status"], result["body"].get("error", {}).get("code", "")
+        return answer.status, answer.error_code() if answer.status >= 400 else ""
+
+
+def answers(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
+    """The status, and the body's fields as given; {key} stands for the key."""
+
+    def holds(answer: Answer, key: str) -> bool:
+        content = answer.json() if answer.body else {}
+        return answer.status == status and {name: content.get(name) for name in fields} == {
+            name: key if value == "{key}" else value for name, value in fields.items()
+        }
+
+    return holds
+
+
+def one_result(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
+    def holds(answer: Answer, key: str) -> bool:
+        [result] = answer.json()["results"]
+        return result["status"] == status and {name: result["body"].get(name) for name in fields} == fields
+
+    return holds
+
+
+ITEM, CACHE, BATCH = "/api/v1/cache/{key}", "/api/v1/cache", "/api/v1/batch"
+EMPTY: dict[str, Any] = {"keys": [], "total": 0, "storage_used_bytes": 0, "next_cursor": None}
+OPERATIONS = [
+    Operation("item", "GET", ITEM, "read", answers(200, key="{key}", hit=False)),
+    Operation("item", "GET", f"{ITEM}?raw=true", "read", answers(404)),
+    Operation("item", "HEAD", ITEM, "read", answers(404)),
+    Operation("item", "PUT", ITEM, "write", answers(201, key="{key}"), '{"value": "theirs"}'),
+    Operation("item", "PATCH", ITEM, "write", answers(404), '{"ttl": 1, "tags": []}'),
+    Operation("item", "DELETE", ITEM, "delete", answers(200, key="{key}", deleted=False)),
+    Operation("collection", "GET", CACHE, "read", answers(200, **EMPTY)),
+    Operation("collection", "GET", f"{CACHE}?prefix={{key}}", "read", answers(200, **EMPTY)),
+    Operation("collection", "GET", f"{CACHE}?tag=a-tag", "read", answers(200, **EMPTY)),
+    Operation("collection", "DELETE", f"{CACHE}?all=true", "delete", answers(200, deleted=0)),
+    Operation("collection", "DELETE", f"{CACHE}?prefix={{key}}", "delete", answers(200, deleted=0)),
+    Operation("collection", "DELETE", f"{CACHE}?tag=a-tag", "delete", answers(200, deleted=0)),
+    Operation("batch", "POST", BATCH, "read", one_result(200, hit=False),
+              '{"operations": [{"op": "get", "key": "{key}"}]}', in_batch=True),
+    Operation("batch", "POST", BATCH, "write", one_result(201, size_bytes=1),
+              '{"operations": [{"op": "put", "key": "{key}", "value": 1}]}', in_batch=True),
+    Operation("batch", "POST", BATCH, "delete", one_result(200, deleted=False),
+              '{"operations": [{"op": "delete", "key": "{key}"}]}', in_batch=True),
+]  # fmt: skip
+each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+
+
+@pytest.fixture(params=["server", "server_without_lane"])
+def running(request: pytest.FixtureRequest) -> RunningServer:
+    server: RunningServer = request.getfixturevalue(request.param)
+    return server
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of tenant A, and who may see it."""
+
+    owner: Client
+    key: str
+
+    def everything(self) -> tuple[bytes, str | None]:
+        hit = self.owner.get(self.key)
+        assert hit.json()["value"] == VALUE
+        return hit.body + self.owner.list(f"?prefix={self.key}").body.partition(b'"storage_used')[0], hit.header("etag")
+
+
+@pytest.fixture
+def entry(running: RunningServer, cast: Cast) -> Iterator[Entry]:
+    key = f"a-{secrets.token_hex(8)}"
+    with Client(running.url, cast.first.token) as owner:
+        assert owner.put(key, VALUE, tags=["a-tag"]).status == 201
+        yield Entry(owner, key)
+
+
+def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    """Every route of the table by its name."""
+    for each in patterns:
+        if isinstance(each, URLResolver):
+            yield from routes(each.url_patterns, prefix + str(each.pattern))
+        else:
+            yield each.name or f"without a name: {prefix}{each.pattern}", each
+
+
+def methods(pattern: URLPattern) -> set[str]:
+    """The methods that the route's view has. A function could have any: only public ones are functions."""
+    view = getattr(pattern.callback, "view_class", None)
+    assert view is not None, f"{pattern} is a function: declare it public or make it a view"
+    return {name.upper() for name in view.http_method_names if hasattr(view, name)} - {"OPTIONS"}
+
+
+TABLE = dict(routes(urlpatterns))
+
+
+def test_every_route_is_declared() -> None:
+    assert len(TABLE) == len(list(routes(urlpatterns))), "two routes have one name"
+    there = {(name, method) for name, each in TABLE.items() if name not in PUBLIC for method in methods(each)}
+    assert there == {(operation.route, operation.method) for operation in OPERATIONS}
+
+
+def test_undeclared_route_would_be_found() -> None:
+    """The walk itself: it sees routes in included tables, and a method that was added to a view."""
+    [item] = [each for each in urlpatterns if each.name == "item"]
+    included = URLResolver(item.pattern, [item])
+    assert [name for name, _ in routes([included])] == ["item"]
+    assert methods(item) == {"GET", "HEAD", "PUT", "PATCH", "DELETE"}
+
+
+@each_operation
+def test_request_works_for_who_may(operation: Operation, running: RunningServer) -> None:
+    """With a key that has nothing but the scope: else the refusals below would prove nothing."""
+    caller, key = new_caller(), secrets.token_hex(8)
+    with Client(running.url, caller.token) as client:
+        assert client.put(key, VALUE, tags=["a-tag"]).status == 201
+    with Client(running.url, new_key(caller.row.tenant, [operation.scope]).token) as client:
+        status, code = operation.outcome(operation.send(client, key))
+    assert (status, code) == (200, "")
+
+
+@pytest.mark.parametrize("who", ["none", "malformed", "unknown", "expired", "revoked"])
+@each_operation
+def test_refuses_who_has_no_valid_key(
+    operation: Operation, who: str, running: RunningServer, entry: Entry, cast: Cast
+) -> None:
+    before = entry.everything()
+    tokens = {
+        "none": None,
+        "malformed": cast.first.token[:-1] + ("A" if cast.first.token[-1] != "A" else "B"),
+        "unknown": cast.outsider,
+        "expired": cast.expired.token,
+        "revoked": cast.revoked.token,
+    }
+    with Client(running.url, tokens[who]) as client:
+        answer = operation.send(client, entry.key)
+    assert operation.outcome(answer) == (401, "invalid_api_key")
+    assert VALUE.encode() not in answer.body
+    assert entry.everything() == before
+
+
+@each_operation
+def test_refuses_a_key_without_the_scope(
+    operation: Operation, running: RunningServer, entry: Entry, cast: Cast
+) -> None:
+    before = entry.everything()
+    with Client(running.url, cast.without[operation.scope].token) as client:
+        answer = operation.send(client, entry.key)
+    assert operation.outcome(answer) == (403, "forbidden")
+    assert operation.method == "HEAD" or f"'{operation.scope}'".encode() in answer.body
+    assert VALUE.encode() not in answer.body
+    assert entry.everything() == before
+
+
+@each_operation
+def test_other_tenant_neither_sees_nor_changes(operation: Operation, running: RunningServer, entry: Entry) -> None:
+    before = entry.everything()
+    with Client(running.url, new_caller().token) as stranger:
+        answer = operation.send(stranger, entry.key)
+    assert operation.stranger(answer, entry.key), answer
+    assert VALUE.encode() not in answer.body
+    assert before[1] not in dict(answer.headers).values()
+    assert entry.everything() == before
+
+
+def test_other_tenants_etag_and_cursor_open_nothing(running: RunningServer, entry: Entry, cast: Cast) -> None:
+    before = entry.everything()
+    assert before[1] is not None
+    entry.owner.put(f"{entry.key}-second", 1)
+    cursor = entry.owner.list(f"?prefix={entry.key}&limit=1").json()["next_cursor"]
+    assert cursor
+    with Client(running.url, new_caller().token) as stranger:
+        assert stranger.get(entry.key, headers={"If-None-Match": before[1]}).json() == {"key": entry.key, "hit": False}
+        assert stranger.put(entry.key, 1, headers={"If-Match": before[1]}).error_code() == "precondition_failed"
+        assert stranger.delete(entry.key, headers={"If-Match": before[1]}).error_code() == "precondition_failed"
+        assert stranger.list(f"?prefix={entry.key}&cursor={cursor}").json()["keys"] == []
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_route_answers_without_a_key(name: str, running: RunningServer, cast: Cast) -> None:
+    assert name in TABLE, f"{name} is no route: take it off the list"
+    for token in (None, cast.outsider, cast.revoked.token):
+        with Client(running.url, token) as client:
+            assert client.send("GET", PUBLIC[name]).status == 200
+
+
+def test_static_files_are_public(running: RunningServer) -> None:
+    with Client(running.url) as client:
+        files = re.findall(rb'(?:src|href)="(/static/[^"]+)"', client.send("GET", "/docs").body)
+        assert files
+        for path in files:
+            assert client.send("GET", path).status == 200, path
+        assert client.send("GET", "/static/../pyproject.toml").status == 404
+        assert client.send("GET", "/static/%2e%2e/pyproject.toml").status == 404
+
+
+def undeclared() -> Iterator[tuple[str, str]]:
+    """Methods that a route does not have."""
+    for path in (ITEM, CACHE, BATCH):
+        declared = {each.method for each in OPERATIONS if each.path.partition("?")[0] == path}
+        for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} - declared:
+            yield path, method
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        yield PUBLIC["openapi"], method
+
+
+@pytest.mark.parametrize(("path", "method"), sorted(undeclared()))
+def test_other_method_is_the_contracts_405(path: str, method: str, running: RunningServer, cast: Cast) -> None:
+    with Client(running.url, cast.first.token) as client:
+        answer = client.send(method, path.replace("{key}", "x"), b"{}", {"content-type": "application/json"})
+    assert (answer.status, answer.error_code()) == (405, "method_not_allowed")
+    allowed = set((answer.header("allow") or "").split(", "))
+    declared = {each.method for each in OPERATIONS if each.path.partition("?")[0] == path}
+    assert allowed == (declared or {"GET", "HEAD"})
+
+
+def test_unknown_routes_tell_nothing(running: RunningServer, cast: Cast) -> None:
+    for token in (None, cast.first.token, cast.revoked.token):
+        with Client(running.url, token) as client:
+            for path in ("/api/v1/nowhere", "/api/v2/cache", "/api", "/admin", "/.env", "/static/nothing", "/"):
+                answer = client.send("GET", path)
+                assert (answer.status, answer.error_code()) == (404, "not_found"), path
+                assert json.loads(answer.body)["error"]["message"].startswith("There is no route"), path
