@@ -4,7 +4,7 @@ import http.client
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +15,7 @@ from bench.service import HOST, Owner, Service
 
 BATCH = 256
 LOADERS = 4
+ATTEMPTS = 5
 VALUE_BYTES = 480  # random ones, twice that in hexadecimal: the value has 1 KB
 
 
@@ -40,14 +41,22 @@ def write_entries(service: Service, count: int) -> None:
         list(pool.map(write, parts))
 
 
-def _write_batch(connection: http.client.HTTPConnection, token: str, numbers: range) -> None:
-    puts = [b'{"op":"put","key":"k%d","value":%s,"ttl":86400}' % (number, new_value()) for number in numbers]
+def _write_batch(connection: http.client.HTTPConnection, token: str, numbers: Sequence[int]) -> None:
+    """Repeats those that a busy machine could not take."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    connection.request("POST", "/api/v1/batch", b'{"operations":[%s]}' % b",".join(puts), headers)
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    if response.status != 200 or any(result["status"] not in (200, 201) for result in answer["results"]):
-        raise BenchError(f"loading failed: {response.status} {str(answer)[:200]}")
+    for _ in range(ATTEMPTS):
+        puts = [b'{"op":"put","key":"k%d","value":%s,"ttl":86400}' % (number, new_value()) for number in numbers]
+        connection.request("POST", "/api/v1/batch", b'{"operations":[%s]}' % b",".join(puts), headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != 200:
+            raise BenchError(f"loading failed: {response.status} {answer}")
+        results = list(zip(numbers, answer["results"], strict=True))
+        numbers = [number for number, result in results if result["status"] not in (200, 201)]
+        if not numbers:
+            return
+    failures = [result for _, result in results if result["status"] not in (200, 201)]
+    raise BenchError(f"loading failed: {failures[0]}")
 
 
 def copy_entries(dsn: str, owner: Owner, count: int) -> None:

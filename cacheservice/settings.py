@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -26,12 +27,12 @@ if LOCAL:
     MASTER_KEY = ""
 else:
     SECRET_KEY = environment.text("CACHE_SECRET_KEY")
-    if len(SECRET_KEY) < 32:
-        raise ImproperlyConfigured("CACHE_SECRET_KEY must have at least 32 characters")
+    if len(SECRET_KEY) < 32 or len(set(SECRET_KEY)) < 8:
+        raise ImproperlyConfigured("CACHE_SECRET_KEY must be at least 32 random characters")
     MASTER_KEY = environment.text("CACHE_MASTER_KEY", "")
     master_key_file = os.environ.get("CACHE_MASTER_KEY_FILE")
     MASTER_KEY_FILE = Path(master_key_file) if master_key_file and "CACHE_MASTER_KEY" not in os.environ else None
-    if not MASTER_KEY:
+    if not MASTER_KEY.strip():
         raise ImproperlyConfigured("CACHE_MASTER_KEY is not set: set it, or CACHE_MASTER_KEY_FILE to a file with it")
 
 DEBUG = False
@@ -44,7 +45,14 @@ DATABASE_CONNECTIONS = environment.integer("CACHE_DATABASE_CONNECTIONS", 2)
 
 def _django_database(dsn: str) -> dict[str, Any]:
     """Django's DATABASES entry for a libpq connection string."""
-    parts: dict[str, Any] = dict(conninfo_to_dict(make_conninfo(dsn)))
+    try:
+        parts: dict[str, Any] = dict(conninfo_to_dict(make_conninfo(dsn)))
+        ports = str(parts.get("port", "5432")).split(",")
+        if not parts or not all(port.isdigit() for port in ports):
+            raise ValueError
+    except (psycopg.Error, ValueError):  # whose message may hold the password
+        example = "postgresql://user:password@host/database"
+        raise ImproperlyConfigured(f"DATABASE_URL is not a connection string such as {example}") from None
     entry = {
         name: str(parts.pop(key, ""))
         for name, key in (

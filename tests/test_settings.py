@@ -27,7 +27,7 @@ from cacheservice.asgi import application
 async def receive():
     return {"type": "lifespan.startup"}
 async def send(message):
-    raise SystemExit("started" if message["type"] == "lifespan.startup.complete" else message.get("message", "failed"))
+    raise SystemExit("started" if message["type"] == "lifespan.startup.complete" else 1)
 asyncio.run(application({"type": "lifespan"}, receive, send))
 """
 
@@ -56,7 +56,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], variable: str, *secre
     said = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")]
     naming = [line for line in said if variable in line]
     assert len(naming) == 1, done.stderr
-    assert "Error" not in naming[0].partition(variable)[0].replace("SystemCheckError", ""), naming
+    assert "Error" not in naming[0].partition(variable)[0], naming
     for secret in (PASSWORD, SECRET_KEY, MASTER_KEY, *secrets):
         assert secret not in done.stdout + done.stderr
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -195,7 +196,7 @@ def test_lost_master_key_is_one_line_and_no_new_key_is_made(tmp_path: Path) -> N
 
 
 def test_production_settings_are_refused(tmp_path: Path) -> None:
-    production = {"DATABASE_URL": "postgresql:///x", "CACHE_SECRET_KEY": "x" * 50, "CACHE_MASTER_KEY": "x"}
+    production = {"DATABASE_URL": "postgresql:///x", "CACHE_SECRET_KEY": secrets.token_hex(25), "CACHE_MASTER_KEY": "x"}
     up = Up(tmp_path / "var", environment=production)
     assert up.wait() == 1
     assert "DATABASE_URL is set" in up.error

@@ -14,7 +14,7 @@ from psycopg import pq
 
 # A plan for all batch sizes, made once: an array's length is unknown to it either way. Without sequential scans, for
 # a plan made while a table is small would otherwise stay when it has grown.
-SESSION = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off"
+SESSION = (b"set plan_cache_mode = force_generic_plan", b"set enable_seqscan = off", b"set jit = off")
 
 ROLLBACK = b"rollback"
 Step: TypeAlias = tuple[bytes, Sequence[bytes]]  # a prepared statement's name and its binary parameters
@@ -57,10 +57,12 @@ class Connection:
             application_name="cacheservice store",
         )
         try:
-            await owner.execute(f"{SESSION}; set statement_timeout = {int(statement_timeout * 1000)}")
             self = cls(owner)
             self._pg.enter_pipeline_mode()
             self._loop.add_reader(self._socket, self._readable)
+            # All in one round trip with a bound: a server may fall silent right after its greeting too.
+            for setting in (*SESSION, b"set statement_timeout = %d" % int(statement_timeout * 1000)):
+                self._pg.send_query_params(setting, None)
             for name, sql in {**statements, ROLLBACK: ROLLBACK}.items():
                 self._pg.send_prepare(name, sql)
             prepared: asyncio.Future[None] = self._loop.create_future()
@@ -86,6 +88,9 @@ class Connection:
 
     def send(self, steps: Sequence[Step], done: Done) -> None:
         """Send prepared statements as one round trip; `done` gets the rows of each step that has some, or an error."""
+        if self.broken.is_set():
+            done([], StatementError("", "the connection is lost"))
+            return
         self._done, self._results, self._error = done, [], None
         self.since = self._loop.time()
         try:

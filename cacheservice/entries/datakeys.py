@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.core.exceptions import ImproperlyConfigured
 
 from accounts import keyring
 from cacheservice.errors import InternalError
@@ -65,11 +66,11 @@ class DataKeys:
             log.critical("data_key_missing", tenant_id=tenant_id, version=version)
             raise InternalError("The key that sealed this entry is gone; the operator has been told.")
         found, wrapped, master_key_id = row
-        if master_key_id not in self._master_keys:
-            self._master_keys = keyring.load()  # rotated while this process ran
         try:
+            if master_key_id not in self._master_keys:
+                self._master_keys = keyring.load()  # rotated while this process ran
             plain = self._master_keys.unwrap(keyring.WrappedKey(wrapped, master_key_id), tenant_id, found)
-        except keyring.CannotUnwrap as error:
+        except (keyring.CannotUnwrap, ImproperlyConfigured) as error:
             log.critical("data_key_does_not_unwrap", tenant_id=tenant_id, version=found, reason=str(error))
             raise InternalError("The key of this entry cannot be opened; the operator has been told.") from error
         key = DataKey(found, AESGCM(plain))

@@ -15,6 +15,7 @@ from cacheservice.entries import sql
 
 FIRST_BATCH, MOST = 500, 5000
 AIM_SECONDS = 0.05  # for a batch
+MOST_REST_SECONDS = 1.0  # after one that the disk held up
 
 Progress = Callable[[int], None]
 
@@ -34,7 +35,7 @@ def purge(*, seconds: float = 50.0, progress: Progress | None = None) -> int:
             break
         after = last
         limit = max(FIRST_BATCH // 5, min(MOST, int(limit * AIM_SECONDS / max(took, 0.001))))
-        time.sleep(took)
+        time.sleep(min(took, MOST_REST_SECONDS))
     return removed
 
 

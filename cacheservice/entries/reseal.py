@@ -46,6 +46,7 @@ def reseal(tenant: Tenant, progress: Progress | None = None) -> int:
             count += _reseal_one(identity, size, ciphers, tenant.data_key_version)
         if progress is not None:
             progress(count)
+    tenant.data_keys.filter(version=tenant.data_key_version).update(uses=F("uses") + count)
     _retire_former(tenant)
     return count
 
@@ -60,13 +61,17 @@ def _reseal_one(identity: crypto.Identity, size: int, ciphers: dict[int, AESGCM]
     found = _rows(sql.VALUE, **place)
     if not found:  # written, deleted or purged meanwhile
         return False
+    sealed, sealed_with = found[0]
+    if sealed_with >= current:  # re-sealed meanwhile, perhaps for a rotation that the next run deals with
+        return False
+    identity = identity._replace(data_key_version=sealed_with)
     try:
-        value = crypto.open_sealed(ciphers[identity.data_key_version], identity, bytes(found[0][0]), size)
+        value = crypto.open_sealed(ciphers[sealed_with], identity, bytes(sealed), size)
     except crypto.CannotOpen as error:
         log.critical("entry_does_not_open", tenant_id=identity.tenant_id, version=identity.version, reason=str(error))
         return False
-    sealed = crypto.seal(ciphers[current], identity._replace(data_key_version=current), value)
-    return bool(_rows(sql.RESEAL, **place, value=sealed, data_key_version=current))
+    fresh = crypto.seal(ciphers[current], identity._replace(data_key_version=current), value)
+    return bool(_rows(sql.RESEAL, **place, value=fresh, data_key_version=current))
 
 
 def _ciphers(tenant: Tenant) -> dict[int, AESGCM]:

@@ -3,7 +3,11 @@
 Here psycopg's errors become the service's, and nowhere above it.
 """
 
-from collections.abc import Mapping
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -29,7 +33,8 @@ class SidePool:
             max_size=CONNECTIONS,
             timeout=settings.QUEUE_TIMEOUT_SECONDS,
             kwargs={"application_name": "cacheservice side", "connect_timeout": 3, "prepare_threshold": None},
-            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            check=_check,
+            configure=_configure,
             open=False,
         )
 
@@ -47,7 +52,7 @@ class SidePool:
         With `lock_tenant` it runs as that tenant's only writer, as the gathered writes do.
         """
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection() as connection, _bounded(connection):
                 if lock_tenant is not None:
                     await connection.execute(sql.LOCK_TENANT, {"tenant_id": lock_tenant})
                 async with connection.cursor(binary=True) as cursor:
@@ -59,3 +64,30 @@ class SidePool:
         except psycopg.Error as error:
             log.exception("side_statement_failed", sqlstate=error.sqlstate)
             raise InternalError("The operation failed; the operator's log says why.") from error
+
+
+@asynccontextmanager
+async def _bounded(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Hang up on a server that fell silent, one second after its own statement_timeout should have answered."""
+    timer = asyncio.get_running_loop().call_later(settings.STATEMENT_TIMEOUT_SECONDS + 1, _hang_up, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Whoever waits on the link gets OperationalError now; cancelling instead would wait for the server once more."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as link:
+        link.shutdown(socket.SHUT_RDWR)
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    async with _bounded(connection):
+        await psycopg_pool.AsyncConnectionPool.check_connection(connection)
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    async with _bounded(connection):
+        await connection.execute(f"set statement_timeout = {settings.STATEMENT_TIMEOUT_SECONDS * 1000}".encode())
+        await connection.commit()

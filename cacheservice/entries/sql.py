@@ -179,9 +179,10 @@ select id, tenant_id, digest, previous_digest from api_key where id = any($1::bi
 # LOCK for the side pool.
 LOCK_TENANT: Final = b"select from tenant where id = %(tenant_id)s for no key update"
 
-# A value too large to travel in a batch. No row when its version has been replaced.
+# A value too large to travel in a batch, and the data key that seals it now: re-sealing keeps the entry's version.
+# No row when the version has been replaced.
 VALUE: Final = """
-select value from entry
+select value, data_key_version from entry
 where tenant_id = %(tenant_id)s and space = %(space)s and key = %(key)s and version = %(version)s
 """
 

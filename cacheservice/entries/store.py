@@ -154,9 +154,11 @@ class Store:
                 allowance.take(found.size)
             sealed = found.sealed
             if wanted and sealed is None:
-                sealed = await self._fetch_value(caller.tenant_id, space, key, found.version)
-                if sealed is None:  # replaced since the statement: read what is there now
+                fetched = await self._fetch_value(caller.tenant_id, space, key, found.version)
+                if fetched is None:  # replaced since the statement: read what is there now
                     continue
+                sealed, data_key_version = fetched
+                found = found._replace(data_key_version=data_key_version)
             value = await self._open(caller.tenant_id, space, key, found, sealed) if sealed is not None else b""
             return Hit(found.version, found.size, found.created_at, found.expires_at, found.content_type, value)
         raise Unavailable("The entry is being replaced faster than it can be read: try again.")
@@ -253,10 +255,10 @@ class Store:
             log.critical("entry_does_not_open", tenant_id=tenant_id, version=found.version, reason=str(error))
             raise InternalError("This entry cannot be opened; write it again. The operator has been told.") from error
 
-    async def _fetch_value(self, tenant_id: int, space: int, key: str, version: int) -> bytes | None:
+    async def _fetch_value(self, tenant_id: int, space: int, key: str, version: int) -> tuple[bytes, int] | None:
         parameters = {"tenant_id": tenant_id, "space": space, "key": key, "version": version}
         rows = await self._side.rows(sql.VALUE, parameters)
-        return rows[0][0] if rows else None
+        return (rows[0][0], rows[0][1]) if rows else None
 
     async def _fetch_data_key(self, tenant_id: int, version: int | None) -> tuple[int, bytes, str] | None:
         rows = await self._side.rows(accounts_sql.DATA_KEY, {"tenant_id": tenant_id, "version": version})

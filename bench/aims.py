@@ -1,0 +1,58 @@
+"""What the service promises itself, on two cores, and whether a run reached it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.purging import PurgeReport
+from bench.throughput import NAMES, PGBENCH, Row, find
+
+# (kind of request, connections, least share of pgbench's reads a second)
+SHARES = (("hit", 32, 0.30), ("hit", 128, 0.35), ("put", 32, 0.12), ("put", 128, 0.12))
+MOST_P50_TIMES = 5.0
+MOST_MEMORY_MB = 160.0
+MOST_SIZE_SPREAD = 0.20
+MOST_PURGE_TIMES = 2.0
+
+
+@dataclass(frozen=True)
+class Aim:
+    name: str
+    aim: str
+    measured: str
+    reached: bool
+
+
+def of_throughput(rows: Sequence[Row]) -> list[Aim]:
+    aims = []
+    measured = {row.connections for row in rows}
+    for what, connections, least in SHARES:
+        if connections in measured:
+            share = find(rows, what, connections).share_of_pgbench or 0.0
+            name = f"{NAMES[what]} at {connections}, of pgbench's reads/s"
+            aims.append(Aim(name, f"≥ {least:.2f}", f"{share:.3f}", share >= least))
+    if 1 in measured:
+        times = find(rows, "hit", 1).middle.p50 / find(rows, PGBENCH, 1).middle.p50
+        name = "p50 of a GET hit at 1, of pgbench's"
+        aims.append(Aim(name, f"≤ {MOST_P50_TIMES:.0f} ×", f"{times:.1f} ×", times <= MOST_P50_TIMES))
+    return aims
+
+
+def of_memory(memory: dict[str, float]) -> Aim:
+    most = memory["VmHWM"]
+    measured = f"{memory['VmRSS']:.0f} MB, at most {most:.0f}"
+    return Aim("server process, resident", f"≤ {MOST_MEMORY_MB:.0f} MB", measured, most <= MOST_MEMORY_MB)
+
+
+def of_sizes(rows: dict[int, Row]) -> Aim:
+    rates = [row.middle.rate for row in rows.values()]
+    spread = 1 - min(rates) / max(rates)
+    name = "GET at " + ", ".join(f"{size:,}" for size in rows) + " entries"
+    return Aim(name, f"within {MOST_SIZE_SPREAD:.0%}", f"{spread:.0%} apart", spread <= MOST_SIZE_SPREAD)
+
+
+def of_purge(report: PurgeReport) -> Aim:
+    times, served = report.times_p99, report.times_served_p99
+    name = f"p99 of GET hits while {report.removed:,} are purged"
+    return Aim(
+        name, f"≤ {MOST_PURGE_TIMES:.0f} ×", f"{times:.2f} × ({served:.2f} × once sent)", times <= MOST_PURGE_TIMES
+    )
