@@ -225,6 +225,8 @@ from doomed
 """
 )
 
+COMMIT_WITHOUT_FLUSH: Final = "set local synchronous_commit = off"
+
 # Removes up to `limit` entries that expired by now, oldest first from `after` on; answers how many, and the expiry of
 # the last, from which the next call goes on: it does not step over dead index entries again. Rows that someone is
 # writing are skipped; a renewed one no longer qualifies when its lock is free, for FOR UPDATE looks at it again.
