@@ -9,11 +9,14 @@ wrapped before a rotation stay readable. They come from `CACHE_MASTER_KEY` or fr
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import os
 import secrets
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +85,17 @@ def new_master_key_line() -> str:
 
 def new_data_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
+
+
+@contextmanager
+def only_rotation(path: Path) -> Iterator[None]:
+    """Waits for another rotation of this file to end: two at once would each drop the other's new key."""
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def prepend_master_key(path: Path) -> None:

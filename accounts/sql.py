@@ -10,11 +10,16 @@ where d.tenant_id = %(tenant_id)s and t.id = %(tenant_id)s
   and d.version = coalesce(%(version)s::int, t.data_key_version)
 """
 
-# How often each data key has sealed since the last time, by server process.
+# How often each data key has sealed since the last time, by server process. Locked in one order by all of them.
 COUNT_USES: Final = """
-update data_key d set uses = d.uses + u.uses
-from unnest(%(tenant_ids)s::bigint[], %(versions)s::int[], %(uses)s::bigint[]) as u (tenant_id, version, uses)
-where d.tenant_id = u.tenant_id and d.version = u.version
+with counted as materialized (
+  select d.tenant_id, d.version, u.uses
+  from unnest(%(tenant_ids)s::bigint[], %(versions)s::int[], %(uses)s::bigint[]) as u (tenant_id, version, uses)
+  join data_key d on d.tenant_id = u.tenant_id and d.version = u.version
+  order by d.tenant_id, d.version for no key update of d
+)
+update data_key d set uses = d.uses + c.uses from counted c
+where d.tenant_id = c.tenant_id and d.version = c.version
 """
 
 # When each API key was last used, to the minute: one statement a minute and process, not a write a request.

@@ -22,11 +22,14 @@ django: Any = get_asgi_application()  # its stubs want narrower messages than AS
 from accounts import tokens  # noqa: E402  after Django is set up
 from cacheservice import http  # noqa: E402
 from cacheservice.entries import items, lane, store  # noqa: E402
-from cacheservice.errors import APIError  # noqa: E402
+from cacheservice.errors import APIError, Unavailable  # noqa: E402
 from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
 
 log = structlog.get_logger(__name__)
 WITH_BODY = ("POST", *items.WITH_BODY)
+# Django makes a thread for each request, so their number is bounded.
+MOST_IN_DJANGO = 64
+_in_django = 0
 bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=settings.BODY_TIMEOUT_SECONDS)
 
 
@@ -46,19 +49,23 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
     scope.setdefault("state", {})["request_id"] = request_id
+    global _in_django
     body = b""
-    if scope["method"] in WITH_BODY:
-        try:
-            body = await bodies.read(receive, headers, items.max_body_bytes())
-        except APIError as error:
-            known = await _if_allowed(error, scope, headers)
-            await http.send_answer(send, http.error_answer(known, request_id), request_id)
-            return
+    try:
+        if _in_django >= MOST_IN_DJANGO:
+            raise Unavailable(f"{_in_django} such requests are under way already: try again shortly.")
+        if scope["method"] in WITH_BODY and scope["path"].startswith("/api/"):
+            body = await _read_body(scope, receive, headers)
+    except APIError as error:
+        await http.send_answer(send, http.error_answer(error, request_id), request_id)
+        return
     send = _logged(scope, request_id, send) if settings.ACCESS_LOG else send
+    _in_django += 1
     try:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await django(dict(scope), _replay(body, receive), send)
     finally:
+        _in_django -= 1
         bodies.release(body)
 
 
@@ -83,15 +90,13 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _if_allowed(error: APIError, scope: Scope, headers: dict[bytes, bytes]) -> APIError:
-    """The body's error, but only to a caller who may ask: the others learn that they may not."""
-    needed = items.SCOPES.get(scope["method"]) if lane.takes(scope) else None
-    try:
-        caller = await store.current().caller(tokens.from_headers(headers))
-        await store.current().authorise(caller, needed)
-    except APIError as refused:
-        return refused
-    return error
+async def _read_body(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
+    """The body, as the lane reads it: nobody without a valid API key can send a large one."""
+    if not (lane.takes(scope) or bodies.is_large(headers)):
+        return await bodies.read(receive, headers, items.max_body_bytes())
+    caller = await store.current().caller(tokens.from_headers(headers))
+    needed = items.SCOPES[scope["method"]] if lane.takes(scope) else None
+    return await items.read_body(store.current(), caller, needed, bodies, receive, headers)
 
 
 def _logged(scope: Scope, request_id: str, send: Send) -> Send:

@@ -46,6 +46,9 @@ def switch(name: str, default: bool) -> bool:
     return value == "on"
 
 
-def words(name: str, default: str) -> list[str]:
-    """The variable as a list, split at commas."""
-    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """The variable as one of `choices`, which are in capitals. Raises ImproperlyConfigured for any other word."""
+    value = text(name, default).upper()
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value

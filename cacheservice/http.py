@@ -67,6 +67,11 @@ class BodyReader:
         self._free = bytes_in_flight
         self._timeout = timeout
 
+    @staticmethod
+    def is_large(headers: MutableMapping[bytes, bytes]) -> bool:
+        """Whether the body will count among the bytes in flight, or may: a chunked one does not say its size."""
+        return b"transfer-encoding" in headers or int(headers.get(b"content-length", b"0")) > UNCOUNTED_BYTES
+
     async def read(self, receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
         """The whole body, chunked or not. The caller must `release` it when it has been dealt with.
 
@@ -91,11 +96,12 @@ class BodyReader:
         body: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body") and len(body) <= UNCOUNTED_BYTES:
             return body
-        parts, size, counted = [body], len(body), 0
+        received, counted = bytearray(body), 0
         try:
             while True:
                 if message["type"] != "http.request":
                     raise InvalidRequest("body: it ended early; send as many bytes as Content-Length says.")
+                size = len(received)
                 if size > limit:
                     raise ValueTooLarge(f"body: it has more than {limit} bytes, which is the most that is taken.")
                 if size > UNCOUNTED_BYTES and size > counted:
@@ -106,11 +112,9 @@ class BodyReader:
                 if not message.get("more_body"):
                     break
                 message = await receive()
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-            body = b"".join(parts)
+                received += message.get("body", b"")
+            return bytes(received)
         except BaseException:
-            parts.clear()  # the exception's traceback would keep them while it is answered
+            received.clear()  # the exception's traceback would keep it while it is answered
             self._free += counted
             raise
-        return body

@@ -36,9 +36,8 @@ else:
         raise ImproperlyConfigured("CACHE_MASTER_KEY is not set: set it, or CACHE_MASTER_KEY_FILE to a file with it")
 
 DEBUG = False
-ALLOWED_HOSTS = environment.words("CACHE_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
-# Database. The store opens its own connections from DATABASE_DSN; Django's pool serves the rare calls.
+# Database. The store opens its own connections from DATABASE_DSN; Django's serve commands, tasks and /readyz.
 DATABASE_DSN = embedded.dsn(VAR_DIR) if LOCAL else environment.text("DATABASE_URL")
 DATABASE_CONNECTIONS = environment.integer("CACHE_DATABASE_CONNECTIONS", 2)
 
@@ -63,11 +62,13 @@ def _django_database(dsn: str) -> dict[str, Any]:
             ("PORT", "port"),
         )
     }
+    parts.setdefault("connect_timeout", "3")
     return {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0, "OPTIONS": parts, **entry}
 
 
 DATABASES = {"default": _django_database(DATABASE_DSN)}
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # http.BodyReader bounds bodies before Django sees them
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1 << 40  # ... so Django need not put them into temporary files, in clear
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The cache.
@@ -140,7 +141,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # Logs: JSON lines on stderr, by structlog.
-LOG_LEVEL = environment.text("CACHE_LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = environment.choice("CACHE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 ACCESS_LOG = environment.switch("CACHE_ACCESS_LOG", False)
 LOGGING_CONFIG = "cacheservice.logs.configure"
 LOGGING = {"level": LOG_LEVEL}

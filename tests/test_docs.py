@@ -20,7 +20,7 @@ def documented(name: str) -> str:
 def variables() -> set[str]:
     """What settings.py reads from the environment."""
     source = (ROOT / "cacheservice" / "settings.py").read_text()
-    return set(re.findall(r'environment\.(?:text|integer|switch|words)\("([A-Z_]+)"', source))
+    return set(re.findall(r'environment\.(?:text|integer|switch|choice)\("([A-Z_]+)"', source))
 
 
 @pytest.mark.parametrize("variable", sorted(variables()))

@@ -18,7 +18,8 @@ from cacheservice.entries.models import Space
 from cacheservice.entries.side import SidePool
 from cacheservice.errors import InvalidRequest
 
-DELETE_BATCH = 1000  # entries a transaction, so that none is long
+# What one transaction of a bulk delete takes, so that none is long.
+DELETE_ENTRIES, DELETE_BYTES = 1000, 32 * 1024 * 1024
 FILTERS = ("tag", "prefix")
 
 
@@ -105,15 +106,15 @@ async def page(
 
 async def delete(side: SidePool, tenant_id: int, selection: Selection) -> int:
     """Delete what is selected and stood at the start, in short transactions; how many live entries that were."""
-    parameters = {**selection.parameters(tenant_id), "limit": DELETE_BATCH, "started": None}
-    deleted: int = 0
-    while True:
-        rows = await side.rows(sql.DELETE_SELECTED, parameters, lock_tenant=tenant_id)
-        started, count, live, last = rows[0]
-        deleted += live
-        if count < DELETE_BATCH:
-            return deleted
-        parameters.update(started=started, lower=last)
+    parameters = selection.parameters(tenant_id)
+    limits = {"limit": DELETE_ENTRIES, "bytes": DELETE_BYTES}
+    deleted, after, started = 0, "", None
+    while doomed := await side.rows(sql.DOOMED, {**parameters, **limits, "after": after, "started": started}):
+        after, started = doomed[-1]
+        keys = {"keys": [key for key, _ in doomed], "started": started}
+        rows = await side.rows(sql.DELETE_KEYS, {**parameters, **keys}, lock_tenant=tenant_id)
+        deleted += sum(live for (live,) in rows)
+    return deleted
 
 
 def wire(moment: datetime) -> str:

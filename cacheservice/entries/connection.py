@@ -59,13 +59,13 @@ class Connection:
         try:
             self = cls(owner)
             self._pg.enter_pipeline_mode()
-            self._loop.add_reader(self._socket, self._readable)
             # All in one round trip with a bound: a server may fall silent right after its greeting too.
             for setting in (*SESSION, b"set statement_timeout = %d" % int(statement_timeout * 1000)):
                 self._pg.send_query_params(setting, None)
             for name, sql in {**statements, ROLLBACK: ROLLBACK}.items():
                 self._pg.send_prepare(name, sql)
             prepared: asyncio.Future[None] = self._loop.create_future()
+            self._loop.add_reader(self._socket, self._readable)
 
             def done(results: Results, error: StatementError | None) -> None:
                 if not prepared.done():
@@ -73,7 +73,8 @@ class Connection:
 
             self.send([], done)
             try:
-                await asyncio.wait_for(prepared, CONNECT_TIMEOUT_SECONDS)
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await prepared
             except BaseException:
                 self.close()
                 raise

@@ -1,5 +1,6 @@
 """The data keys that this process has unwrapped, and how often it sealed with them."""
 
+import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
@@ -34,6 +35,7 @@ class DataKeys:
         self._fetch = fetch
         self._keys: OrderedDict[tuple[int, int], AESGCM] = OrderedDict()
         self._current: OrderedDict[int, DataKey] = OrderedDict()
+        self._loading: dict[tuple[int, int | None], asyncio.Future[DataKey]] = {}
         self._master_keys = keyring.load()
         self._uses: Counter[tuple[int, int]] = Counter()
 
@@ -60,7 +62,18 @@ class DataKeys:
         uses, self._uses = self._uses, Counter()
         return uses
 
+    def give_back_uses(self, uses: Counter[tuple[int, int]]) -> None:
+        self._uses.update(uses)
+
     async def _load(self, tenant_id: int, version: int | None) -> DataKey:
+        """The key from the database, asked for once by all who want it at the same time."""
+        place = (tenant_id, version)
+        if place not in self._loading:
+            task = self._loading[place] = asyncio.ensure_future(self._fetch_and_unwrap(tenant_id, version))
+            task.add_done_callback(lambda _: self._loading.pop(place))
+        return await asyncio.shield(self._loading[place])
+
+    async def _fetch_and_unwrap(self, tenant_id: int, version: int | None) -> DataKey:
         row = await self._fetch(tenant_id, version)
         if row is None:
             log.critical("data_key_missing", tenant_id=tenant_id, version=version)

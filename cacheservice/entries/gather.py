@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
-import psycopg
 import structlog
 
 from cacheservice.entries.connection import Connection, Results, StatementError, Step
@@ -40,7 +39,9 @@ class Request:
     """One operation that waits for its place in a batch. Its kind is its class."""
 
     weight: int = 0  # bytes it adds to a batch
-    locks: ClassVar[bool] = False  # its statement may wait for a lock, so it never takes the last connection
+    locks: ClassVar[bool] = (
+        False  # its statement may wait for a lock, so it leaves one of several connections to others
+    )
     writes: Hashable | None = None  # what it changes: requests with an equal value go one after the other
     __slots__ = ("alone", "future", "retries", "since")
 
@@ -99,6 +100,7 @@ class Gatherer:
         self._locking = 0  # connections on which a kind that locks is under way
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduled = False
+        self._closing = False
 
     async def start(self) -> None:
         """Begin to connect; returns when one connection stands or the first attempts have failed."""
@@ -109,6 +111,7 @@ class Gatherer:
         await first.wait()
 
     async def close(self) -> None:
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -245,13 +248,16 @@ class Gatherer:
         while True:
             try:
                 connection = await Connection.open(self._conninfo, self._statements, self._statement_timeout)
-            except (psycopg.Error, StatementError, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, a server without connections must try again
                 first.set()
                 sqlstate = getattr(error, "sqlstate", None)  # never the message: it may hold the connection string
                 log.warning("database_unreachable", reason=sqlstate or type(error).__name__, again_in=round(pause, 1))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret
                 pause = min(pause * 2, most)
                 continue
+            if self._closing:  # the cancellation got lost: Python 3.11's wait_for, which psycopg uses, may swallow it
+                connection.close("the server is stopping")
+                return
             pause = least
             self._connections.add(connection)
             self._free.append(connection)

@@ -5,7 +5,8 @@ The lane, Django REST framework's view and batches all come here; there is no se
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -16,8 +17,8 @@ from cacheservice.entries import requests
 from cacheservice.entries.operations import Caller, Updated
 from cacheservice.entries.requests import Condition, NewEntry
 from cacheservice.entries.store import Hit, Store, Stored
-from cacheservice.errors import APIError, MethodNotAllowed, NotFound
-from cacheservice.http import JSON, Answer
+from cacheservice.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
+from cacheservice.http import JSON, Answer, BodyReader, Receive
 
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
 SCOPES = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
@@ -33,6 +34,29 @@ Headers = Mapping[bytes, bytes]
 
 def max_body_bytes() -> int:
     return settings.MAX_VALUE_BYTES + ENVELOPE_BYTES
+
+
+async def read_body(
+    store: Store,
+    caller: Caller,
+    scope: str | None,
+    bodies: BodyReader,
+    receive: Receive,
+    headers: MutableMapping[bytes, bytes],
+) -> bytes:
+    """The request's body. A large one is read only for a caller who may send it; so is the error of any."""
+    large = bodies.is_large(headers)
+    if large:
+        # While the database is away nobody can tell: then it is read, for a client that is cut off in the middle of
+        # sending never sees the 503 that the operation will give.
+        with suppress(Unavailable):
+            await store.authorise(caller, scope)
+    try:
+        return await bodies.read(receive, headers, max_body_bytes())
+    except APIError:
+        if not large:
+            await store.authorise(caller, scope)
+        raise
 
 
 async def answer(
@@ -94,7 +118,7 @@ async def _patch(store: Store, caller: Caller, key: str, query: bytes, headers: 
     patch = requests.parse_patch(headers.get(b"content-type"), body)
     ttl = None if patch.ttl is msgspec.UNSET else patch.ttl
     tags = None if patch.tags is msgspec.UNSET else patch.tags
-    updated = await store.patch(caller, key, ttl, tags, _condition(headers))
+    updated = await store.patch(caller, key, ttl, tags, _condition(headers, create=False))
     if updated is None:
         raise missing(key)
     return _stored_answer(200, key, updated)
@@ -102,7 +126,7 @@ async def _patch(store: Store, caller: Caller, key: str, query: bytes, headers: 
 
 async def _delete(store: Store, caller: Caller, key: str, query: bytes, headers: Headers) -> Answer:
     requests.parse_query(query, ())
-    return await delete_answer(store, caller, key, _condition(headers))
+    return await delete_answer(store, caller, key, _condition(headers, create=False))
 
 
 async def put_answer(store: Store, caller: Caller, key: str, entry: NewEntry, condition: Condition) -> Answer:
@@ -167,10 +191,12 @@ def _stored_answer(status: int, key: str, stored: Stored | Updated) -> Answer:
     return Answer(status, (JSON, (b"etag", requests.etag(stored.version).encode())), body)
 
 
-def _condition(headers: Headers) -> Condition:
+def _condition(headers: Headers, *, create: bool = True) -> Condition:
     match, none_match = headers.get(b"if-match"), headers.get(b"if-none-match")
     if match is None and none_match is None:
         return requests.NO_CONDITION
+    if none_match is not None and not create:
+        raise InvalidRequest("If-None-Match: a PUT takes it, to create only; this request takes If-Match.")
     return requests.parse_conditions(
         None if match is None else match.decode("latin-1"),
         None if none_match is None else none_match.decode("latin-1"),

@@ -45,11 +45,7 @@ async def _answer(scope: Scope, receive: Receive, headers: dict[bytes, bytes], b
     caller = await entries.caller(tokens.from_headers(headers))
     body = b""
     if method in items.WITH_BODY:
-        try:
-            body = await bodies.read(receive, headers, items.max_body_bytes())
-        except APIError:
-            await entries.authorise(caller, items.SCOPES[method])
-            raise
+        body = await items.read_body(entries, caller, items.SCOPES[method], bodies, receive, headers)
     try:
         escaped_key = scope["raw_path"][len(PREFIX) :]
         return await items.answer(entries, caller, method, escaped_key, scope["query_string"], headers, body)

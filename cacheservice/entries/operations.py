@@ -25,7 +25,7 @@ TAG_SEPARATOR = "\x1f"  # tags hold no control characters
 
 
 class Caller:
-    """Who asks: an API key of a tenant and the digest of the token presented. One object per digest and process."""
+    """Who asks: an API key of a tenant and the digest of the token presented. A process keeps one a digest."""
 
     __slots__ = ("api_key_id", "digest", "tenant_id")
 

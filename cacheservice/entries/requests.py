@@ -5,14 +5,13 @@ OpenAPI document's schemas.
 """
 
 import re
-from array import array
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
+from cacheservice.entries import nesting
 from cacheservice.errors import InvalidRequest, PreconditionFailed, UnsupportedMediaType, ValueTooLarge
 
 MAX_KEY_BYTES = 512
@@ -22,7 +21,6 @@ MAX_TAGS, MAX_TAG_BYTES = 32, 128
 MAX_OPERATIONS = 256
 MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
 MAX_CONTENT_TYPE_BYTES = 255
-MAX_NESTING = 512
 
 TTL = Annotated[
     int,
@@ -145,9 +143,7 @@ NO_CONDITION = Condition()
 _VERSION = re.compile(r'"([0-9a-f]{16})"')
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COST = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"')
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level in, one level out
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TOO_DEEP = f"value: it is nested too deeply; at most {nesting.MAX_NESTING} levels are taken."
 _INTEGER = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*;[\t -~]*)?")
 
@@ -202,7 +198,7 @@ def parse_patch(content_type: bytes | None, body: bytes) -> PatchBody:
     if patch.ttl is msgspec.UNSET and patch.tags is msgspec.UNSET:
         raise InvalidRequest("body: it changes nothing; send 'ttl', 'tags' or both.")
     if patch.tags is not msgspec.UNSET:
-        check_tags(patch.tags)
+        patch.tags = check_tags(patch.tags)
     return patch
 
 
@@ -329,17 +325,9 @@ def _media_type(content_type: bytes | None) -> str | None:
 
 def _new_entry(fields: PutBody | PutOperation) -> NewEntry:
     value = bytes(fields.value)
-    _check_nesting(value)
+    if nesting.too_deep(value):
+        raise InvalidRequest(_TOO_DEEP)
     return NewEntry(value, None, fields.ttl, check_tags(fields.tags), fields.cost)
-
-
-def _check_nesting(value: bytes) -> None:
-    """A limit of our own: msgspec's depends on how deep Python's stack is at the moment. `value` is valid JSON."""
-    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
-        return
-    steps = array("b", _STRING.sub(b"", value).translate(_STEPS, _NO_BRACKETS))
-    if max(accumulate(steps), default=0) > MAX_NESTING:
-        raise InvalidRequest(f"value: it is nested too deeply; at most {MAX_NESTING} levels are taken.")
 
 
 def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
@@ -356,7 +344,7 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         reason = "an escape is a lone surrogate, or it was cut short" if "truncated" in str(error) else str(error)
         raise InvalidRequest(f"body: it is not valid JSON ({reason}); correct it.") from None
     except RecursionError:
-        raise InvalidRequest(f"value: it is nested too deeply; at most {MAX_NESTING} levels are taken.") from None
+        raise InvalidRequest(_TOO_DEEP) from None
 
 
 def _explain(error: str) -> str:

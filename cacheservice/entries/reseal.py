@@ -5,6 +5,8 @@ version can be: one pass over the tenant's entries leaves none. Each entry is pu
 what was written meanwhile stays. Safe to stop, to repeat and to run twice at once.
 """
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +27,16 @@ PAGE = 500
 Progress = Callable[[int], None]
 
 
-def reseal_all(progress: Progress | None = None) -> int:
-    """Re-seal the entries of every tenant that has a former data key still in use; returns how many."""
+def reseal_all(seconds: float = math.inf, progress: Progress | None = None) -> int:
+    """Re-seal the entries of every tenant that has a former data key still in use, for at most about `seconds`;
+    returns how many. What is left, the next call finds."""
+    deadline = time.monotonic() + seconds
     former = DataKey.objects.filter(retired_at=None, version__lt=F("tenant__data_key_version"))
     tenants = Tenant.objects.filter(id__in=former.values("tenant_id"))
-    return sum(reseal(tenant, progress) for tenant in tenants)
+    return sum(reseal(tenant, progress, deadline) for tenant in tenants if time.monotonic() < deadline)
 
 
-def reseal(tenant: Tenant, progress: Progress | None = None) -> int:
+def reseal(tenant: Tenant, progress: Progress | None = None, deadline: float = math.inf) -> int:
     """Re-seal what is not sealed with the tenant's current data key, then retire the former ones; returns how many.
 
     An entry that does not open stays as it is, with an alert, and keeps its data key from being retired.
@@ -40,7 +44,9 @@ def reseal(tenant: Tenant, progress: Progress | None = None) -> int:
     tenant.refresh_from_db()
     ciphers = _ciphers(tenant)
     count, space, key = 0, -1, ""
-    while rows := _rows(sql.STALE, tenant_id=tenant.id, space=space, key=key, limit=PAGE):
+    while time.monotonic() < deadline and (
+        rows := _rows(sql.STALE, tenant_id=tenant.id, space=space, key=key, limit=PAGE)
+    ):
         for space, key, data_key_version, size, content_type, version in rows:
             identity = crypto.Identity(tenant.id, space, key, data_key_version, version, content_type)
             count += _reseal_one(identity, size, ciphers, tenant.data_key_version)

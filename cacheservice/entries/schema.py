@@ -196,7 +196,7 @@ _HIT_OR_MISS = {"anyOf": [_ref(CacheHit), _ref(CacheMiss), _RAW]}
 get_item = extend_schema(
     operation_id="get_entry",
     summary="Get a value",
-    description="A miss is no error: `200` with `hit: false`. A hit costs 0.01 credit, a `304` too; a miss is free.",
+    description="A miss is no error: `200` with `hit: false`.",
     parameters=[
         _KEY,
         OpenApiParameter("raw", _BOOLEAN, OpenApiParameter.QUERY, description="The bare value; a miss is then 404."),

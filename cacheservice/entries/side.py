@@ -1,4 +1,4 @@
-"""The side pool: connections for what may take long, apart from those that serve hits.
+"""Side pools: connections for what may take long, apart from those that serve hits.
 
 Here psycopg's errors become the service's, and nowhere above it.
 """
@@ -21,18 +21,25 @@ from cacheservice.errors import InternalError, Unavailable
 log = structlog.get_logger(__name__)
 
 CONNECTIONS = 2
+MOST_WAITING = 256
 
 
 class SidePool:
-    """Runs single statements, each its own transaction."""
+    """Runs single statements, each its own transaction. `name` tells its connections apart in PostgreSQL's views."""
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, name: str) -> None:
         self._pool = psycopg_pool.AsyncConnectionPool(
             conninfo,
             min_size=0,
             max_size=CONNECTIONS,
+            max_waiting=MOST_WAITING,
             timeout=settings.QUEUE_TIMEOUT_SECONDS,
-            kwargs={"application_name": "cacheservice side", "connect_timeout": 3, "prepare_threshold": None},
+            kwargs={
+                "autocommit": True,
+                "application_name": f"cacheservice {name}",
+                "connect_timeout": 3,
+                "prepare_threshold": None,
+            },
             check=_check,
             configure=_configure,
             open=False,
@@ -53,17 +60,25 @@ class SidePool:
         """
         try:
             async with self._pool.connection() as connection, _bounded(connection):
-                if lock_tenant is not None:
+                if lock_tenant is None:
+                    return await _rows(connection, statement, parameters)
+                async with connection.transaction():
                     await connection.execute(sql.LOCK_TENANT, {"tenant_id": lock_tenant})
-                async with connection.cursor(binary=True) as cursor:
-                    await cursor.execute(statement.encode(), parameters)
-                    return await cursor.fetchall() if cursor.description else []
-        except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    return await _rows(connection, statement, parameters)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("side_statement_unavailable", reason=type(error).__name__)
             raise Unavailable("The database cannot be reached: try again shortly.") from error
         except psycopg.Error as error:
             log.exception("side_statement_failed", sqlstate=error.sqlstate)
             raise InternalError("The operation failed; the operator's log says why.") from error
+
+
+async def _rows(
+    connection: psycopg.AsyncConnection[Any], statement: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(statement.encode(), parameters)
+        return await cursor.fetchall() if cursor.description else []
 
 
 @asynccontextmanager
@@ -90,4 +105,3 @@ async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     async with _bounded(connection):
         await connection.execute(f"set statement_timeout = {settings.STATEMENT_TIMEOUT_SECONDS * 1000}".encode())
-        await connection.commit()

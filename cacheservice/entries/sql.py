@@ -1,4 +1,4 @@
-"""Every statement that touches entries. No other module has SQL on them.
+"""Every statement that touches entries. No other module has SQL on them but `billing/sql.py`, which adds up sizes.
 
 The gathered statements (READ, WRITE, UPDATE, DELETE) take the callers of a batch as three arrays and its requests as
 further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does not hold
@@ -205,24 +205,31 @@ order by e.key limit %(limit)s::int + 1
 
 COUNT: Final = "select count(*) from entry e where" + _SELECTED + "and e.expires_at > statement_timestamp()"
 
-# Deletes up to `limit` selected entries that stood before `started` (null: now), in order of their keys. Answers when
-# it started, how many rows it deleted, how many of them were live, and the last key, from which the next call goes on.
-DELETE_SELECTED: Final = (
+# The keys of the next selected entries that stood before `started` (null: now), and when that was. Bounded in number
+# and bytes, so that deleting them is a short transaction; read without a lock: a rare tag may take a while to find.
+DOOMED: Final = (
     """
-with doomed as materialized (
-  select e.key, e.expires_at > statement_timestamp() as live from entry e where"""
+select n.key, n.started from (
+  select e.key, coalesce(%(started)s::timestamptz, statement_timestamp()) as started,
+         sum(e.size) over (order by e.key) - e.size as bytes_before
+  from (
+    select e.key, e.size from entry e where"""
     + _SELECTED
     + """
-  and e.created_at <= coalesce(%(started)s::timestamptz, statement_timestamp())
-  order by e.key limit %(limit)s::int
-),
-gone as (
-  delete from entry e using doomed d
-  where e.tenant_id = %(tenant_id)s and e.space = %(space)s and e.key = d.key
-)
-select coalesce(%(started)s::timestamptz, statement_timestamp()), count(*), count(*) filter (where live), max(key)
-from doomed
+    and e.key > %(after)s::text
+    and e.created_at <= coalesce(%(started)s::timestamptz, statement_timestamp())
+    order by e.key limit %(limit)s::int
+  ) e
+) n
+where n.bytes_before < %(bytes)s::bigint order by n.key
 """
+)
+
+# Deletes those of `keys` that are still selected and were not written since `started`; a row for each: was it live?
+DELETE_KEYS: Final = (
+    "delete from entry e where e.key = any(%(keys)s::text[]) and e.created_at <= %(started)s::timestamptz and"
+    + _SELECTED
+    + "returning e.expires_at > statement_timestamp()"
 )
 
 COMMIT_WITHOUT_FLUSH: Final = "set local synchronous_commit = off"

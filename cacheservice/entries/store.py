@@ -79,6 +79,9 @@ class Allowance:
             raise ValueTooLarge(f"The values of this request have more than {self._size} bytes: get this one alone.")
         self._left -= size
 
+    def give_back(self, size: int) -> None:
+        self._left += size
+
 
 class Store:
     """See the module. Every method raises APIError only; Unavailable in bounded time when PostgreSQL is away."""
@@ -92,13 +95,15 @@ class Store:
             queue_timeout=settings.QUEUE_TIMEOUT_SECONDS,
             statement_timeout=settings.STATEMENT_TIMEOUT_SECONDS,
         )
-        self._side = SidePool(conninfo)
+        self._side = SidePool(conninfo, "side")  # large values and data keys
+        self._scans = SidePool(conninfo, "scans")  # lists and bulk deletes: no hit waits for those
         self._data_keys = DataKeys(self._fetch_data_key)
         self._callers: dict[bytes, Caller] = {}
         self._last_used: dict[Caller, float] = {}
 
     async def start(self) -> None:
         await self._side.open()
+        await self._scans.open()
         await self._gatherer.start()
         self._flusher = asyncio.create_task(self._flush_regularly())
 
@@ -107,6 +112,7 @@ class Store:
         await self._flush()
         await self._gatherer.close()
         await self._side.close()
+        await self._scans.close()
 
     @property
     def connected(self) -> bool:
@@ -156,6 +162,8 @@ class Store:
             if wanted and sealed is None:
                 fetched = await self._fetch_value(caller.tenant_id, space, key, found.version)
                 if fetched is None:  # replaced since the statement: read what is there now
+                    if allowance is not None:
+                        allowance.give_back(found.size)
                     continue
                 sealed, data_key_version = fetched
                 found = found._replace(data_key_version=data_key_version)
@@ -228,10 +236,10 @@ class Store:
     # Many entries
 
     async def page(self, caller: Caller, selection: Selection, limit: int, cursor: Cursor | None) -> dict[str, Any]:
-        return await collection.page(self._side, caller.tenant_id, selection, limit, cursor)
+        return await collection.page(self._scans, caller.tenant_id, selection, limit, cursor)
 
     async def delete_selected(self, caller: Caller, selection: Selection) -> int:
-        return await collection.delete(self._side, caller.tenant_id, selection)
+        return await collection.delete(self._scans, caller.tenant_id, selection)
 
     # Inside
 
@@ -272,20 +280,11 @@ class Store:
     async def _flush(self) -> None:
         """Book what is counted in this process: when API keys were last used, how often data keys sealed.
 
-        Best effort: what a killed process had not booked is at most a minute of it.
+        What could not be booked stays for the next time; a killed process loses at most a minute of it.
         """
         used, self._last_used = self._last_used, {}
         uses = self._data_keys.take_uses()
         try:
-            if used:
-                await self._side.rows(
-                    accounts_sql.LAST_USED,
-                    {
-                        "tenant_ids": [caller.tenant_id for caller in used],
-                        "ids": [caller.api_key_id for caller in used],
-                        "at": list(used.values()),
-                    },
-                )
             if uses:
                 await self._side.rows(
                     accounts_sql.COUNT_USES,
@@ -295,8 +294,20 @@ class Store:
                         "uses": list(uses.values()),
                     },
                 )
+                uses.clear()
+            if used:
+                await self._side.rows(
+                    accounts_sql.LAST_USED,
+                    {
+                        "tenant_ids": [caller.tenant_id for caller in used],
+                        "ids": [caller.api_key_id for caller in used],
+                        "at": list(used.values()),
+                    },
+                )
         except APIError as error:
             log.warning("usage_not_booked", reason=error.message)
+            self._data_keys.give_back_uses(uses)
+            self._last_used = {**used, **self._last_used}
 
 
 _current: Store | None = None

@@ -16,9 +16,12 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.MASTER_KEY_FILE is not None:
-            keyring.prepend_master_key(settings.MASTER_KEY_FILE)
-        count = rewrap_data_keys(operator())
+        if settings.MASTER_KEY_FILE is None:
+            count = rewrap_data_keys(operator())
+        else:
+            with keyring.only_rotation(settings.MASTER_KEY_FILE):
+                keyring.prepend_master_key(settings.MASTER_KEY_FILE)
+                count = rewrap_data_keys(operator())
         self.stdout.write(
             f"{count} data keys wrapped with master key {keyring.load().current}. Keep the former master keys for as "
             "long as backups from before today may be restored."
