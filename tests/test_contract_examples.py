@@ -833,3 +833,18 @@ def test_health_and_readiness_need_no_key(server: RunningServer) -> None:
     with Client(server.url) as client:
         assert client.send("GET", "/healthz").json() == {"status": "ok"}
         assert client.send("GET", "/readyz").json() == {"status": "ready"}
+
+
+def test_tags_are_stored_once_however_they_come(client: Client, key: str) -> None:
+    assert client.put(key, 1, tags=["a", "a"]).status == 201
+    assert client.patch(key, tags=["b", "b"]).status == 200
+    assert [row["tags"] for row in client.list(f"?prefix={key}").json()["keys"]] == [["b"]]
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH"])
+def test_only_a_put_creates(client: Client, key: str, method: str) -> None:
+    headers = {"if-none-match": "*", "content-type": "application/json"}
+    body = b'{"ttl":60}' if method == "PATCH" else b""
+    answer = client.send(method, item(key), body, headers)
+    assert (answer.status, answer.error_code()) == (400, "invalid_request")
+    assert "If-None-Match" in answer.error_message()

@@ -496,3 +496,28 @@ def test_memory_is_bounded(cast: Cast, committed_db: None, tmp_path: Path, lane:
         with Client(server.url, token) as client:
             assert client.put_body("afterwards", large).status == 201, "bytes in flight were not given back"
         assert peak - before < 112 * MIB, f"{(peak - before) / MIB:.0f} MiB more"
+
+
+# Who may send
+
+
+@pytest.mark.parametrize("path", [b"/api/v1/cache/key", b"/api/v1/batch"])
+@pytest.mark.parametrize("announced", [b"Content-Length: 9000000", b"Transfer-Encoding: chunked"])
+def test_large_body_of_a_stranger_is_not_waited_for(
+    server: RunningServer, server_without_lane: RunningServer, cast: Cast, path: bytes, announced: bytes
+) -> None:
+    """Only the head is sent: the answer can come only from a server that did not want the body."""
+    method = b"POST" if path.endswith(b"batch") else b"PUT"
+    for token in (cast.outsider, cast.revoked.token):
+        start = [method + b" " + path + b" HTTP/1.1", b"Host: localhost", b"Authorization: Bearer " + token.encode()]
+        head = b"\r\n".join([*start, b"Content-Type: application/json", announced, b"", b""])
+        for each in (server, server_without_lane):
+            with connect(each.url) as connection:
+                connection.sendall(head)
+                assert read_answer(connection, method=method.decode()).error_code() == "invalid_api_key"
+
+
+def test_body_where_none_belongs_is_not_waited_for(server: RunningServer) -> None:
+    with connect(server.url) as connection:
+        connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n")
+        assert read_answer(connection, method="POST").error_code() == "method_not_allowed"
