@@ -5,10 +5,16 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
+import structlog
+from django.conf import settings
+
 from cacheservice.errors import APIError, InvalidRequest, Unavailable, ValueTooLarge
+
+log = structlog.get_logger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -20,6 +26,7 @@ JSON: Header = (b"content-type", b"application/json")
 # On every answer: never sniffed as HTML, never kept by a cache in between that does not know the API key.
 COMMON_HEADERS: tuple[Header, ...] = ((b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff"))
 UNCOUNTED_BYTES = 64 * 1024  # bodies up to this need no share of the bytes in flight
+PIECE_BYTES = 256 * 1024  # larger answers are sent in pieces, each when the client has taken those before
 # A random part for each process and a count: unique like random ids, without a system call a request.
 _PROCESS, _COUNTER = secrets.token_hex(4), itertools.count()
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -44,12 +51,55 @@ def request_id(sent: bytes | None) -> str:
     return f"{_PROCESS}{next(_COUNTER):08x}"
 
 
+class LargeAnswers:
+    """The bytes of large answers that the process's clients have yet to take: slow readers must not fill memory."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+
+    @contextmanager
+    def share(self, size: int) -> Iterator[None]:
+        """Raises Unavailable when too much is being sent already."""
+        if self._bytes + size > self._most:
+            raise Unavailable("Too many large values are being sent at once: try again shortly.")
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+
+
+large_answers = LargeAnswers(settings.ANSWER_BYTES_IN_FLIGHT)
+
+
 async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> None:
-    """Send it whole; for a HEAD request without its body."""
+    """Send it whole; for a HEAD request without its body. A large one goes out as fast as the client takes it, or
+    becomes a 503 when too many do."""
+    if head or len(answer.body) <= UNCOUNTED_BYTES:
+        await _send(send, answer, request_id, head)
+        return
+    try:
+        with large_answers.share(len(answer.body)):
+            async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
+                await _send(send, answer, request_id, head)
+    except Unavailable as error:
+        await _send(send, error_answer(error, request_id), request_id, head)
+    except TimeoutError:  # the status is out: all that is left is to hang up
+        log.info("slow_reader", request_id=request_id, size=len(answer.body))
+
+
+async def _send(send: Send, answer: Answer, request_id: str, head: bool) -> None:
     length = () if head else ((b"content-length", b"%d" % len(answer.body)),)
     headers = [*answer.headers, *length, *COMMON_HEADERS, (b"x-request-id", request_id.encode())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+    if head or len(answer.body) <= PIECE_BYTES:
+        await send({"type": "http.response.body", "body": b"" if head else answer.body})
+        return
+    body = memoryview(answer.body)
+    for start in range(0, len(body), PIECE_BYTES):
+        piece = bytes(body[start : start + PIECE_BYTES])
+        await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE_BYTES < len(body)})
 
 
 def _new_process() -> None:

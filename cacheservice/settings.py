@@ -76,6 +76,8 @@ LANE = environment.switch("CACHE_LANE", True)
 MAX_VALUE_BYTES = environment.integer("CACHE_MAX_VALUE_BYTES", 10 * 1024 * 1024)
 BODY_TIMEOUT_SECONDS = environment.integer("CACHE_BODY_TIMEOUT_SECONDS", 30)
 BODY_BYTES_IN_FLIGHT = environment.integer("CACHE_BODY_BYTES_IN_FLIGHT", 64 * 1024 * 1024)
+ANSWER_BYTES_IN_FLIGHT = environment.integer("CACHE_ANSWER_BYTES_IN_FLIGHT", 128 * 1024 * 1024)
+ANSWER_TIMEOUT_SECONDS = environment.integer("CACHE_ANSWER_TIMEOUT_SECONDS", 60)
 QUEUE_LIMIT = environment.integer("CACHE_QUEUE_LIMIT", 4096)
 QUEUE_TIMEOUT_SECONDS = environment.integer("CACHE_QUEUE_TIMEOUT_SECONDS", 2)
 STATEMENT_TIMEOUT_SECONDS = environment.integer("CACHE_STATEMENT_TIMEOUT_SECONDS", 5)
@@ -101,6 +103,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # the few files of /docs are served from their packages; no collectstatic to forget
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # CORS is off, for static files too
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 
 REST_FRAMEWORK = {

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.cast import Cast, cast_fixture, new_caller  # noqa: F401  a fixture
 from tests.client import CACHE, Answer, Client, connect, exchange, read_answer
-from tests.processes import RunningServer
+from tests.processes import RunningServer, wait_for
 from tests.servers import forget_peak, own_server, worker_memory
 
 MAX_VALUE_BYTES = 10 * 1024 * 1024
@@ -521,3 +521,25 @@ def test_body_where_none_belongs_is_not_waited_for(server: RunningServer) -> Non
     with connect(server.url) as connection:
         connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n")
         assert read_answer(connection, method="POST").error_code() == "method_not_allowed"
+
+
+def test_slow_readers_hold_bounded_memory_for_a_bounded_time(committed_db: None, tmp_path: Path) -> None:
+    """Two answers fit; a third is refused, until the two readers that take nothing are cut off."""
+    limits = {"CACHE_ANSWER_BYTES_IN_FLIGHT": str(20 * MIB), "CACHE_ANSWER_TIMEOUT_SECONDS": "2"}
+    with own_server(tmp_path, **limits) as server, Client(server.url, new_caller().token) as client:
+        assert client.put_raw("large", os.urandom(9 * MIB), "image/png").status == 201
+        authorization = b"Authorization: Bearer %s" % (client.api_key or "").encode()
+        request = b"\r\n".join([b"GET /api/v1/cache/large?raw=true HTTP/1.1", b"Host: a", authorization, b"", b""])
+        with connect(server.url) as first, connect(server.url) as second:
+            for slow in (first, second):
+                slow.sendall(request)
+                assert slow.recv(12) == b"HTTP/1.1 200"
+            refused = client.get("large", "?raw=true")
+            assert (refused.status, refused.error_code()) == (503, "unavailable")
+            assert refused.header("retry-after") == "1"
+            wait_for(lambda: client.get("large", "?raw=true").status == 200, 20, "the slow readers are cut off")
+            with suppress(ConnectionResetError):
+                received = 0
+                while piece := first.recv(MIB):
+                    received += len(piece)
+                assert received < 9 * MIB, "it was not cut off"
