@@ -12,9 +12,15 @@ from typing import TypeAlias
 import psycopg
 from psycopg import pq
 
-# A plan for all batch sizes, made once: an array's length is unknown to it either way. Without sequential scans, for
-# a plan made while a table is small would otherwise stay when it has grown.
-SESSION = (b"set plan_cache_mode = force_generic_plan", b"set enable_seqscan = off", b"set jit = off")
+# One plan for all batch sizes, made once: an array's length is unknown to it either way. And a plan of index look-ups
+# only: one made while a table is small would prefer to read it whole, and stay when it has grown.
+SESSION = (
+    b"set plan_cache_mode = force_generic_plan",
+    b"set enable_seqscan = off",
+    b"set enable_hashjoin = off",
+    b"set enable_mergejoin = off",
+    b"set jit = off",
+)
 
 ROLLBACK = b"rollback"
 Step: TypeAlias = tuple[bytes, Sequence[bytes]]  # a prepared statement's name and its binary parameters

@@ -61,6 +61,15 @@ left join lateral (
 """
 )
 
+# A write's caller `c`, and the entry `e` that is there before it, live or not.
+_WITH_OLD: Final = b"""
+  join caller c on c.n = q.caller
+  left join lateral (
+    select e.version, e.expires_at from entry e
+    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+    limit 1
+  ) e on true"""
+
 # The condition of a write on what is there (`condition`, `if_version`): see requests.Condition.
 _MET: Final = b"""
 (q.condition = 0 or (q.condition = 1 and not q.live) or (q.condition = 2 and q.live and q.version = q.if_version)
@@ -79,13 +88,10 @@ request as materialized (
               $12::text[], $13::int4[], $14::text[], $15::text[], $16::bigint[]) with ordinality
     as q (caller, space, key, condition, if_version, value, data_key_version, size,
           content_type, ttl, tags, cost, new_version, n)
-  join caller c on c.n = q.caller
+"""
+    + _WITH_OLD
+    + b"""
   cross join lateral (select t.data_key_version from tenant t where t.id = c.tenant_id limit 1) t
-  left join lateral (
-    select e.version, e.expires_at from entry e
-    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
-    limit 1
-  ) e on true
 ),
 written as (
   insert into entry (tenant_id, space, key, value, data_key_version, size, content_type, tags, cost, version,
@@ -117,13 +123,9 @@ UPDATE: Final = (
 request as materialized (
   select q.*, c.tenant_id, c.scopes, coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
   from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[], $9::int4[], $10::text[]) with ordinality
-    as q (caller, space, key, condition, if_version, ttl, tags, n)
-  join caller c on c.n = q.caller
-  left join lateral (
-    select e.version, e.expires_at from entry e
-    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
-    limit 1
-  ) e on true
+    as q (caller, space, key, condition, if_version, ttl, tags, n)"""
+    + _WITH_OLD
+    + b"""
 ),
 updated as (
   update entry e set
@@ -148,13 +150,9 @@ DELETE: Final = (
 request as materialized (
   select q.*, c.tenant_id, c.scopes, coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
   from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[]) with ordinality
-    as q (caller, space, key, condition, if_version, n)
-  join caller c on c.n = q.caller
-  left join lateral (
-    select e.version, e.expires_at from entry e
-    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
-    limit 1
-  ) e on true
+    as q (caller, space, key, condition, if_version, n)"""
+    + _WITH_OLD
+    + b"""
 ),
 deleted as (
   delete from entry e using request q
