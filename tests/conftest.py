@@ -80,8 +80,8 @@ def django_db_setup(
 def committed_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The test database without a transaction around the test, so that servers see what it writes.
 
-    Nothing is flushed afterwards: tests make tenants of their own. For every test, so that none depends on which fixture
-    of another opened the database before it.
+    Nothing is flushed afterwards: tests make tenants of their own. For every test, so that none depends on which
+    fixture of another opened the database before it.
     """
     with django_db_blocker.unblock():
         yield
