@@ -4,10 +4,11 @@
 """
 
 import secrets
-from typing import Any, NoReturn
 
 from django.db import models
 from django.utils import timezone
+
+from accounts.append_only import AppendOnlyModel
 
 # An API key's scopes, as bits in the order of the contract. The hot statements test the bit.
 SCOPES = ("read", "write", "delete", "gateway", "admin")
@@ -51,6 +52,10 @@ class APIKey(models.Model):
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
+    # Limits of its own; null is the plan's, and for credits none.
+    requests_per_minute = models.IntegerField(null=True)
+    storage_quota = models.BigIntegerField(null=True)  # bytes
+    credit_limit = models.BigIntegerField(null=True)  # units a UTC month
 
     class Meta:
         db_table = "api_key"
@@ -84,17 +89,7 @@ class DataKey(models.Model):
         return f"data key {self.version} of tenant {self.tenant_id}"
 
 
-class AppendOnly(models.QuerySet["AuditEvent"]):
-    """Refuses what would rewrite history."""
-
-    def update(self, **kwargs: Any) -> NoReturn:
-        raise TypeError("the audit log is append-only")
-
-    def delete(self) -> NoReturn:
-        raise TypeError("the audit log is append-only")
-
-
-class AuditEvent(models.Model):
+class AuditEvent(AppendOnlyModel):
     """Who did what to which key, tenant or setting, and when. Never changed, never deleted."""
 
     pk = models.CompositePrimaryKey("tenant_id", "id")
@@ -106,19 +101,9 @@ class AuditEvent(models.Model):
     target = models.CharField(max_length=200)
     details = models.JSONField(default=dict)
 
-    objects = AppendOnly.as_manager()
-
     class Meta:
         db_table = "audit_event"
         indexes = [models.Index(fields=["tenant_id", "at"], name="audit_event_at")]
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%dT%H:%M:%SZ} {self.actor} {self.action} {self.target}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise TypeError("the audit log is append-only")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("the audit log is append-only")

@@ -40,5 +40,7 @@ class HasScope(BasePermission):
         api_view: APIView = view
         method = request.method or ""
         if method in api_view.scopes:  # else the method is not allowed, which dispatch will say
-            async_to_sync(store.current().authorise)(caller_of(request), api_view.scopes[method])
+            async_to_sync(store.current().authorise)(
+                caller_of(request), api_view.scopes[method], requests=api_view.requests
+            )
         return True

@@ -3,21 +3,29 @@
     APIError
     ├── InvalidRequest         400 invalid_request
     ├── InvalidAPIKey          401 invalid_api_key
+    ├── InsufficientCredits    402 insufficient_credits
+    ├── StorageQuotaExceeded   402 storage_quota_exceeded
     ├── Forbidden              403 forbidden
     ├── NotFound               404 not_found
     ├── MethodNotAllowed       405 method_not_allowed
     ├── PreconditionFailed     412 precondition_failed
     ├── ValueTooLarge          413 value_too_large
     ├── UnsupportedMediaType   415 unsupported_media_type
+    ├── RateLimitExceeded      429 rate_limit_exceeded
     ├── InternalError          500 internal_error
     └── Unavailable            503 unavailable
 
 The lane, Django REST framework's views and batch results all render an error through `APIError.body`.
 """
 
+import time
 from typing import ClassVar
 
 import msgspec
+
+from billing.units import credits
+
+BILLING_PAGE = "/console/billing"
 
 
 class APIError(Exception):
@@ -53,6 +61,41 @@ class InvalidAPIKey(APIError):
         )
 
 
+class InsufficientCredits(APIError):
+    """The value is not given out, and nothing is charged."""
+
+    status, code = 402, "insufficient_credits"
+
+    @classmethod
+    def of_balance(cls, balance: int, price: int) -> "InsufficientCredits":
+        """In units of 0.01 credit."""
+        return cls(
+            f"The prepaid balance of {credits(balance)} credits cannot pay for this hit, which costs {credits(price)}: "
+            f"add credits at {BILLING_PAGE}."
+        )
+
+    @classmethod
+    def of_limit(cls, used: int, limit: int) -> "InsufficientCredits":
+        """In units of 0.01 credit."""
+        return cls(
+            f"This API key has used {credits(used)} credits of its limit of {credits(limit)} for this UTC month: "
+            f"have the limit raised at {BILLING_PAGE}, or use another key."
+        )
+
+
+class StorageQuotaExceeded(APIError):
+    """Nothing is written; an entry that was there stays as it was."""
+
+    status, code = 402, "storage_quota_exceeded"
+
+    def __init__(self, whose: str, asked: int, used: int, allowed: int) -> None:
+        """In bytes."""
+        super().__init__(
+            f"value: it has {asked} bytes, and the {whose} uses {used} of the {allowed} bytes that it is allowed: "
+            f"delete entries, shorten their ttl, or have the quota raised at {BILLING_PAGE}."
+        )
+
+
 class Forbidden(APIError):
     status, code = 403, "forbidden"
 
@@ -85,6 +128,19 @@ class UnsupportedMediaType(APIError):
     status, code = 415, "unsupported_media_type"
 
 
+class RateLimitExceeded(APIError):
+    """The request did nothing; the next UTC minute begins a new count."""
+
+    status, code = 429, "rate_limit_exceeded"
+
+    def __init__(self, limit: int) -> None:
+        seconds = seconds_of_minute_left()
+        super().__init__(
+            f"This API key may make {limit} requests a minute: try again in {seconds} seconds, or have it raised."
+        )
+        self.headers = ((b"retry-after", b"%d" % seconds),)
+
+
 class InternalError(APIError):
     status, code = 500, "internal_error"
 
@@ -92,3 +148,8 @@ class InternalError(APIError):
 class Unavailable(APIError):
     status, code = 503, "unavailable"
     headers = ((b"retry-after", b"1"),)
+
+
+def seconds_of_minute_left() -> int:
+    """Until the UTC minute ends, in which rate limits count: 1 to 60."""
+    return 60 - int(time.time()) % 60

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import structlog
 from django.conf import settings
 
-from cacheservice.errors import APIError, InvalidRequest, Unavailable, ValueTooLarge
+from cacheservice.errors import APIError, InvalidRequest, Unavailable, ValueTooLarge, seconds_of_minute_left
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,7 @@ class Answer(NamedTuple):
     status: int
     headers: tuple[Header, ...]
     body: bytes
+    charge: Any = None  # what it cost, to be refunded where it cannot be sent
 
 
 def error_answer(error: APIError, request_id: str) -> Answer:
@@ -73,20 +74,34 @@ class LargeAnswers:
 large_answers = LargeAnswers(settings.ANSWER_BYTES_IN_FLIGHT)
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> None:
+def rate_headers(rate: tuple[int, int] | None) -> tuple[Header, ...]:
+    """What an authenticated client is told of its rate limit: requests a minute, and used; None: it has none."""
+    if rate is None:
+        return ()
+    limit, used = rate
+    return (
+        (b"ratelimit-limit", b"%d" % limit),
+        (b"ratelimit-remaining", b"%d" % max(0, limit - used)),
+        (b"ratelimit-reset", b"%d" % seconds_of_minute_left()),
+    )
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> bool:
     """Send it whole; for a HEAD request without its body. A large one goes out as fast as the client takes it, or
-    becomes a 503 when too many do."""
+    becomes a 503 when too many do: then this is False."""
     if head or len(answer.body) <= UNCOUNTED_BYTES:
         await _send(send, answer, request_id, head)
-        return
+        return True
     try:
         with large_answers.share(len(answer.body)):
             async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
                 await _send(send, answer, request_id, head)
     except Unavailable as error:
         await _send(send, error_answer(error, request_id), request_id, head)
+        return False
     except TimeoutError:  # the status is out: all that is left is to hang up
         log.info("slow_reader", request_id=request_id, size=len(answer.body))
+    return True
 
 
 async def _send(send: Send, answer: Answer, request_id: str, head: bool) -> None:

@@ -10,9 +10,11 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
-from cacheservice.entries.schema import COMPONENTS
+from billing import invoice_schema, usage_schema
+from cacheservice.entries import schema
 from cacheservice.views import safe_methods
 
+COMPONENTS = (*schema.COMPONENTS, *usage_schema.COMPONENTS, *invoice_schema.COMPONENTS)
 # Swagger UI sets style attributes; it needs no inline script.
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -81,6 +82,8 @@ ANSWER_TIMEOUT_SECONDS = environment.integer("CACHE_ANSWER_TIMEOUT_SECONDS", 60)
 QUEUE_LIMIT = environment.integer("CACHE_QUEUE_LIMIT", 4096)
 QUEUE_TIMEOUT_SECONDS = environment.integer("CACHE_QUEUE_TIMEOUT_SECONDS", 2)
 STATEMENT_TIMEOUT_SECONDS = environment.integer("CACHE_STATEMENT_TIMEOUT_SECONDS", 5)
+RECEIPT_RETENTION_DAYS = environment.integer("CACHE_RECEIPT_RETENTION_DAYS", 90)
+SELLER = environment.text("CACHE_SELLER", "cacheservice")
 
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
@@ -141,6 +144,11 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "purge": {"task": "cacheservice.entries.tasks.purge", "schedule": 60.0, "options": {"expires": 55}},
     "reseal": {"task": "cacheservice.entries.tasks.reseal", "schedule": 60.0, "options": {"expires": 55}},
+    "rollup": {"task": "cacheservice.entries.tasks.rollup", "schedule": 60.0, "options": {"expires": 55}},
+    "drop old": {"task": "cacheservice.entries.tasks.drop_old", "schedule": crontab(hour=2, minute=20)},
+    "reconcile": {"task": "cacheservice.entries.tasks.reconcile", "schedule": crontab(hour=3, minute=20)},
+    "monthly grants": {"task": "billing.tasks.grant_monthly", "schedule": crontab(minute=0)},
+    "month close": {"task": "cacheservice.entries.tasks.close_month", "schedule": crontab(minute=10)},
 }
 
 # Logs: JSON lines on stderr, by structlog.

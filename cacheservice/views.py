@@ -15,7 +15,8 @@ from rest_framework.request import Request
 from accounts import keyring
 from cacheservice import errors
 from cacheservice.entries import store
-from cacheservice.http import Answer, Scope, error_answer
+from cacheservice.entries.operations import Caller
+from cacheservice.http import Answer, Scope, error_answer, rate_headers
 from cacheservice.middleware import request_id
 
 log = structlog.get_logger(__name__)
@@ -25,12 +26,22 @@ class APIView(views.APIView):
     """A view of the API. `scopes` names, for each method it has, the scope that an API key needs."""
 
     scopes: ClassVar[Mapping[str, str | None]] = {}  # None: any valid key
+    requests: ClassVar[int] = 1  # how much one counts against the API key's rate limit
     http_method_names = ["get", "head", "put", "patch", "delete", "post"]
 
     @property
     def default_response_headers(self) -> dict[str, str]:
         """None: the lane's answers carry no Allow and no Vary either."""
         return {}
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Tells an authenticated client of its rate limit, as the lane does."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        caller = getattr(request, "_user", None)  # `request.user` would authenticate now
+        if isinstance(caller, Caller) and response.status_code != errors.InvalidAPIKey.status:
+            for name, value in rate_headers(caller.rate):
+                response[name.decode()] = value.decode()
+        return response
 
 
 def asgi_scope(request: Request) -> Scope:

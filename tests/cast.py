@@ -15,6 +15,7 @@ from pytest_django import DjangoDbBlocker
 
 from accounts import keys, tokens
 from accounts.models import SCOPES, APIKey, Tenant, random_id
+from billing.tenants import create_tenant
 
 ACTOR = "the tests"
 
@@ -45,7 +46,8 @@ class Cast:
 
 
 def new_tenant() -> Tenant:
-    return keys.create_tenant(f"tenant {secrets.token_hex(8)}", ACTOR)
+    """One without limits."""
+    return create_tenant(f"tenant {secrets.token_hex(8)}", ACTOR, "self-hosted")
 
 
 def new_key(tenant: Tenant, scopes: list[str] | None = None) -> Key:

@@ -324,7 +324,7 @@ def own_service(directory: Path, environment: Mapping[str, str], password: str =
         dsn = make_conninfo(database.dsn(), password=password) if password else database.dsn()
         complete = {**os.environ, **environment, "DATABASE_URL": dsn}
         _manage(complete, "migrate", "--verbosity", "0")
-        _manage(complete, "create_tenant", "tests")
+        _manage(complete, "create_tenant", "tests", "--plan", "self-hosted")
         [token] = re.findall("ck_live_[0-9A-Za-z_]+", _manage(complete, "create_api_key", "tests"))
         with running_server(directory / "server.log", complete) as server:
             yield Service(database, server, token)

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from accounts import keys, tokens
 from accounts.models import SCOPES, Tenant, random_id
+from billing.tenants import create_tenant
 from cacheservice.entries.connection import Connection, Done, Step
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.requests import NewEntry
@@ -45,8 +46,9 @@ def query(statement: str, parameters: Sequence[Any] = (), *, dsn: str = "") -> l
         return cursor.fetchall() if cursor.description else []
 
 
-def new_tenant() -> Tenant:
-    return keys.create_tenant(f"store {random_id()}", "tests")
+def new_tenant(plan: str = "self-hosted") -> Tenant:
+    """One without limits, unless its plan has some."""
+    return create_tenant(f"store {random_id()}", "tests", plan)
 
 
 def new_token(tenant: Tenant, scopes: Sequence[str] = SCOPES) -> str:
@@ -108,8 +110,8 @@ class Sent:
 
         def recording(connection: Connection, steps: Sequence[Step], done: Done) -> None:
             for name, parameters in steps:
-                if len(parameters) > 3:  # callers' three arrays, then the requests'
-                    self.batches.append((name, _length(parameters[3]), sum(map(len, parameters))))
+                if len(parameters) > 4:  # callers' four arrays, then the requests'
+                    self.batches.append((name, _length(parameters[4]), sum(map(len, parameters))))
             send(connection, steps, done)
 
         monkeypatch.setattr(Connection, "send", recording)

@@ -52,6 +52,9 @@ def beyond_schema(label: str, case: Any) -> bool:
         or any(len(tag.encode(errors="replace")) > 128 for tag in tags)
         or ("If-Match" in headers and "If-None-Match" in headers)
         or "cursor" in query  # only the service makes one
+        or "from" in query  # must be the start of a period, before `to`, and not too long before
+        or "to" in query
+        or (query.get("by") == "tag" and query.get("group_by") == "hour")
         or (isinstance(body, dict) and isinstance(body.get("ttl"), float))  # 60.0 is an integer to JSON Schema alone
         or (
             label == "DELETE /api/v1/cache"

@@ -5,11 +5,14 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver
 
+from accounts.models import Tenant
+from billing.models import Invoice
 from cacheservice.urls import urlpatterns
 from tests.cast import Cast, cast_fixture, new_caller, new_key  # noqa: F401  a fixture
 from tests.client import Answer, Client
@@ -76,6 +79,10 @@ def one_result(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
 
 ITEM, CACHE, BATCH = "/api/v1/cache/{key}", "/api/v1/cache", "/api/v1/batch"
 EMPTY: dict[str, Any] = {"keys": [], "total": 0, "storage_used_bytes": 0, "next_cursor": None}
+NOTHING_USED = {
+    "hits": 0, "misses": 0, "writes": 0, "duplicates": 0, "deletes": 0, "credits": "0.00", "byte_seconds": "0.000000",
+    "gb_months": "0.000000000", "saved_usd": "0.00", "hit_ratio": None, "duplicate_rate": None,
+}  # fmt: skip
 OPERATIONS = [
     Operation("item", "GET", ITEM, "read", answers(200, key="{key}", hit=False)),
     Operation("item", "GET", f"{ITEM}?raw=true", "read", answers(404)),
@@ -86,6 +93,7 @@ OPERATIONS = [
     Operation("collection", "GET", CACHE, "read", answers(200, **EMPTY)),
     Operation("collection", "GET", f"{CACHE}?prefix={{key}}", "read", answers(200, **EMPTY)),
     Operation("collection", "GET", f"{CACHE}?tag=a-tag", "read", answers(200, **EMPTY)),
+    Operation("collection", "GET", f"{CACHE}?include=stats", "read", answers(200, **EMPTY)),
     Operation("collection", "DELETE", f"{CACHE}?all=true", "delete", answers(200, deleted=0)),
     Operation("collection", "DELETE", f"{CACHE}?prefix={{key}}", "delete", answers(200, deleted=0)),
     Operation("collection", "DELETE", f"{CACHE}?tag=a-tag", "delete", answers(200, deleted=0)),
@@ -95,6 +103,15 @@ OPERATIONS = [
               '{"operations": [{"op": "put", "key": "{key}", "value": 1}]}', in_batch=True),
     Operation("batch", "POST", BATCH, "delete", one_result(200, deleted=False),
               '{"operations": [{"op": "delete", "key": "{key}"}]}', in_batch=True),
+    Operation("account", "GET", "/api/v1/account", "read",
+              answers(200, credits={"balance": "0.00", "charged_this_month": "0.00"})),
+    Operation("usage", "GET", "/api/v1/usage", "read", answers(200, total=NOTHING_USED)),
+    Operation("usage", "GET", "/api/v1/usage?by=api_key", "read", answers(200, usage=[], total=NOTHING_USED)),
+    Operation("usage", "GET", "/api/v1/usage?by=tag", "read", answers(200, usage=[])),
+    Operation("top-entries", "GET", "/api/v1/usage/top", "read", answers(200, entries=[])),
+    Operation("invoices", "GET", "/api/v1/invoices", "read", answers(200, invoices=[], next_cursor=None)),
+    Operation("invoice-preview", "GET", "/api/v1/invoices/preview", "read", answers(200, lines=[], total_usd="0.00")),
+    Operation("invoice", "GET", "/api/v1/invoices/1", "read", answers(404)),
 ]  # fmt: skip
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 
@@ -121,9 +138,17 @@ class Entry:
 @pytest.fixture
 def entry(running: RunningServer, cast: Cast) -> Iterator[Entry]:
     key = f"a-{secrets.token_hex(8)}"
+    issue_invoice(cast.tenant_a)
     with Client(running.url, cast.first.token) as owner:
         assert owner.put(key, VALUE, tags=["a-tag"]).status == 201
         yield Entry(owner, key)
+
+
+def issue_invoice(tenant: Tenant) -> None:
+    """Number 1, if it is not there."""
+    content = {"seller": "us", "bill_to": VALUE, "rounding_rule": "", "lines": []}
+    fields = {"kind": "invoice", "month": date(2020, 1, 1), "plan": "pro", "document": content, "total": 0}
+    Invoice.objects.get_or_create(tenant_id=tenant.id, number=1, defaults=fields)
 
 
 def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -165,6 +190,7 @@ def test_request_works_for_who_may(operation: Operation, running: RunningServer)
     caller, key = new_caller(), secrets.token_hex(8)
     with Client(running.url, caller.token) as client:
         assert client.put(key, VALUE, tags=["a-tag"]).status == 201
+    issue_invoice(caller.row.tenant)
     with Client(running.url, new_key(caller.row.tenant, [operation.scope]).token) as client:
         status, code = operation.outcome(operation.send(client, key))
     assert (status, code) == (200, "")
@@ -247,7 +273,7 @@ def test_static_files_are_public(running: RunningServer) -> None:
 
 def undeclared() -> Iterator[tuple[str, str]]:
     """Methods that a route does not have."""
-    for path in (ITEM, CACHE, BATCH):
+    for path in {each.path.partition("?")[0] for each in OPERATIONS}:
         declared = {each.method for each in OPERATIONS if each.path.partition("?")[0] == path}
         for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} - declared:
             yield path, method

@@ -7,14 +7,18 @@ again. It holds nothing secret and grants nothing: the tenant always comes from 
 import base64
 import binascii
 import hashlib
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from accounts.models import random_id
 from billing.sql import STORAGE_USED
+from billing.units import usd
 from cacheservice.entries import requests, sql
 from cacheservice.entries.models import Space
+from cacheservice.entries.operations import Caller
 from cacheservice.entries.side import SidePool
 from cacheservice.errors import InvalidRequest
 
@@ -75,50 +79,79 @@ class Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
         return cursor
 
 
+class Database(Protocol):
+    """A side pool, or the store."""
+
+    async def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]: ...
+
+
 async def page(
-    side: SidePool, tenant_id: int, selection: Selection, limit: int, cursor: Cursor | None
+    database: Database,
+    tenant_id: int,
+    selection: Selection,
+    limit: int,
+    cursor: Cursor | None,
+    *,
+    with_stats: bool = False,
 ) -> dict[str, Any]:
     """A page of live entries in order of their keys, as the contract's object."""
     parameters = selection.parameters(tenant_id)
     if cursor is None:
-        ((total,),) = await side.rows(sql.COUNT, parameters)
-        ((storage_used,),) = await side.rows(STORAGE_USED, {"tenant_id": tenant_id})
+        ((total,),) = await database.rows(sql.COUNT, parameters)
+        ((storage_used,),) = await database.rows(STORAGE_USED, {"tenant_id": tenant_id, "api_key_id": 0})
         cursor = Cursor("", total, storage_used, selection.digest())
-    rows = await side.rows(sql.PAGE, {**parameters, "after": cursor.after or None, "limit": limit})
+    statement = sql.PAGE_WITH_STATS if with_stats else sql.PAGE
+    rows = await database.rows(statement, {**parameters, "after": cursor.after or None, "limit": limit})
     shown = rows[:limit]
     more = Cursor(shown[-1][0], cursor.total, cursor.storage_used, cursor.selection) if len(rows) > limit else None
     return {
-        "keys": [
-            {
-                "key": key,
-                "created_at": wire(created_at),
-                "expires_at": wire(expires_at),
-                "size_bytes": size,
-                "tags": tags,
-            }
-            for key, created_at, expires_at, size, tags in shown
-        ],
+        "keys": [_listed(*row) for row in shown],
         "total": cursor.total,
         "storage_used_bytes": cursor.storage_used,
         "next_cursor": more.encode() if more else None,
     }
 
 
-async def delete(side: SidePool, tenant_id: int, selection: Selection) -> int:
+async def top(database: Database, tenant_id: int, by: str, limit: int) -> list[dict[str, Any]]:
+    """The live entries of most `hits` or `saved_usd`, as rows of a list with stats."""
+    parameters = {"tenant_id": tenant_id, "space": Space.TENANT, "limit": limit}
+    return [_listed(*row) for row in await database.rows(sql.TOP[by], parameters)]
+
+
+async def delete(side: SidePool, caller: Caller, selection: Selection) -> int:
     """Delete what is selected and stood at the start, in short transactions; how many live entries that were."""
-    parameters = selection.parameters(tenant_id)
+    parameters = selection.parameters(caller.tenant_id)
     limits = {"limit": DELETE_ENTRIES, "bytes": DELETE_BYTES}
     deleted, after, started = 0, "", None
     while doomed := await side.rows(sql.DOOMED, {**parameters, **limits, "after": after, "started": started}):
         after, started = doomed[-1]
         keys = {"keys": [key for key, _ in doomed], "started": started}
-        rows = await side.rows(sql.DELETE_KEYS, {**parameters, **keys}, lock_tenant=tenant_id)
-        deleted += sum(live for (live,) in rows)
+        receipt = {"api_key_id": caller.api_key_id, "first_id": random_id()}
+        ((live,),) = await side.rows(sql.DELETE_KEYS, {**parameters, **keys, **receipt}, lock_tenant=caller.tenant_id)
+        deleted += live
     return deleted
 
 
 def wire(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """As the API has times; PostgreSQL's may come in another time zone."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _listed(
+    key: str, created_at: datetime, expires_at: datetime, size: int, tags: list[str], *stats: Any
+) -> dict[str, Any]:
+    """A row of a list; `stats` are none, or hits, last_hit_at and the USD saved."""
+    row = {
+        "key": key,
+        "created_at": wire(created_at),
+        "expires_at": wire(expires_at),
+        "size_bytes": size,
+        "tags": tags,
+    }
+    if not stats:
+        return row
+    hits, last_hit_at, saved = stats
+    return {**row, "hits": hits, "last_hit_at": wire(last_hit_at) if last_hit_at else None, "saved_usd": usd(saved)}
 
 
 def _after_prefix(prefix: str) -> str | None:

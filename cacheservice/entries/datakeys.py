@@ -28,6 +28,10 @@ class DataKey(NamedTuple):
     cipher: AESGCM
 
 
+class NoDataKey(Exception):
+    """The tenant has none: it was deleted."""
+
+
 class DataKeys:
     """Data keys by tenant and version. `fetch` reads a wrapped one: (tenant, version or None for the current)."""
 
@@ -40,7 +44,10 @@ class DataKeys:
         self._uses: Counter[tuple[int, int]] = Counter()
 
     async def sealing(self, tenant_id: int) -> DataKey:
-        """The tenant's current data key, as far as this process knows: the write itself checks that it still is."""
+        """The tenant's current data key, as far as this process knows: the write itself checks that it still is.
+
+        Raises NoDataKey.
+        """
         key = self._current.get(tenant_id)
         if key is None:
             key = await self._load(tenant_id, None)
@@ -75,6 +82,8 @@ class DataKeys:
 
     async def _fetch_and_unwrap(self, tenant_id: int, version: int | None) -> DataKey:
         row = await self._fetch(tenant_id, version)
+        if row is None and version is None:
+            raise NoDataKey
         if row is None:
             log.critical("data_key_missing", tenant_id=tenant_id, version=version)
             raise InternalError("The key that sealed this entry is gone; the operator has been told.")

@@ -12,7 +12,7 @@ key once (one statement cannot touch a row twice).
 import asyncio
 import random
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 import structlog
@@ -85,8 +85,11 @@ class Gatherer:
         queue_limit: int,
         queue_timeout: float,
         statement_timeout: float,
+        in_doubt: Callable[[list[Any]], None],
     ) -> None:
+        """`in_doubt` is told of each batch whose connection was lost: it may have been committed or not."""
         self._conninfo = conninfo
+        self._in_doubt = in_doubt
         self._statements = {name: sql for kind in kinds for name, sql in kind.statements.items()}
         self._size = connections
         self._queue_limit = queue_limit
@@ -220,6 +223,8 @@ class Gatherer:
     def _settle_failure(self, connection: Connection, batch: list[Request], error: StatementError) -> None:
         """Decide, for a batch of which nothing was committed or whose outcome is unknown, what each request gets."""
         state = error.sqlstate
+        if not state:
+            self._in_doubt(batch)
         again: list[Request] = []
         for request in batch:
             request.retries += 1

@@ -13,6 +13,7 @@ from functools import lru_cache
 import msgspec
 from django.conf import settings
 
+from billing.units import credits
 from cacheservice.entries import requests
 from cacheservice.entries.operations import Caller, Updated
 from cacheservice.entries.requests import Condition, NewEntry
@@ -50,12 +51,11 @@ async def read_body(
         # While the database is away nobody can tell: then it is read, for a client that is cut off in the middle of
         # sending never sees the 503 that the operation will give.
         with suppress(Unavailable):
-            await store.authorise(caller, scope)
+            await store.authorise(caller, scope, requests=0)  # the operation itself will count
     try:
         return await bodies.read(receive, headers, max_body_bytes())
     except APIError:
-        if not large:
-            await store.authorise(caller, scope)
+        await store.authorise(caller, scope)
         raise
 
 
@@ -92,10 +92,11 @@ async def _get(store: Store, caller: Caller, key: str, query: bytes, headers: He
         return miss_answer(key)
     none_match = headers.get(b"if-none-match")
     if none_match is not None and requests.matches(none_match.decode("latin-1"), hit.version):
-        return Answer(304, hit_headers(hit), b"")
+        return Answer(304, charged_headers(hit), b"", hit.charge)
     if raw:
         content_type = (hit.content_type or "application/json").encode("latin-1")
-        return Answer(200, ((b"content-type", content_type), *hit_headers(hit), *_RAW_HEADERS), hit.value)
+        raw_headers = ((b"content-type", content_type), *charged_headers(hit), *_RAW_HEADERS)
+        return Answer(200, raw_headers, hit.value, hit.charge)
     return hit_answer(key, hit)
 
 
@@ -153,7 +154,16 @@ def hit_answer(key: str, hit: Hit) -> Answer:
         wire_time(hit.created_at),
         wire_time(hit.expires_at),
     )
-    return Answer(200, (JSON, *hit_headers(hit)), body)
+    return Answer(200, (JSON, *charged_headers(hit)), body, hit.charge)
+
+
+def charged_headers(hit: Hit) -> tuple[tuple[bytes, bytes], ...]:
+    return (*hit_headers(hit), (b"x-credits-charged", _credits(hit.charge.units)))
+
+
+@lru_cache(maxsize=64)
+def _credits(units: int) -> bytes:
+    return credits(units).encode()
 
 
 def hit_headers(hit: Hit) -> tuple[tuple[bytes, bytes], ...]:

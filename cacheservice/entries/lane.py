@@ -9,7 +9,9 @@ from django.conf import settings
 from accounts import tokens
 from cacheservice import http
 from cacheservice.entries import items, store
-from cacheservice.errors import APIError, InternalError
+from cacheservice.entries.operations import Caller
+from cacheservice.entries.store import Store
+from cacheservice.errors import APIError, InternalError, InvalidAPIKey
 from cacheservice.http import BodyReader, Receive, Scope, Send
 
 PREFIX = b"/api/v1/cache/"
@@ -25,8 +27,12 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
     """Answer one item request."""
     headers = dict(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
+    entries: Store | None = None
+    caller: Caller | None = None
     try:
-        answer = await _answer(scope, receive, headers, bodies)
+        entries = store.current()
+        caller = await entries.caller(tokens.from_headers(headers))
+        answer = await _answer(entries, caller, scope, receive, headers, bodies)
     except APIError as error:
         answer = http.error_answer(error, request_id)
         if error.status >= 500:
@@ -36,13 +42,17 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         answer = http.error_answer(InternalError("Something went wrong here; the operator has been told."), request_id)
     if settings.ACCESS_LOG:
         log.info("request", request_id=request_id, method=scope["method"], status=answer.status)
-    await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+    if caller is not None and caller.rate is not None and answer.status != InvalidAPIKey.status:
+        answer = answer._replace(headers=(*answer.headers, *http.rate_headers(caller.rate)))
+    sent = await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+    if not sent and entries is not None and answer.charge is not None:
+        await entries.refund(answer.charge)
 
 
-async def _answer(scope: Scope, receive: Receive, headers: dict[bytes, bytes], bodies: BodyReader) -> http.Answer:
-    entries = store.current()
+async def _answer(
+    entries: Store, caller: Caller, scope: Scope, receive: Receive, headers: dict[bytes, bytes], bodies: BodyReader
+) -> http.Answer:
     method: str = scope["method"]
-    caller = await entries.caller(tokens.from_headers(headers))
     body = b""
     if method in items.WITH_BODY:
         body = await items.read_body(entries, caller, items.SCOPES[method], bodies, receive, headers)

@@ -1,4 +1,4 @@
-"""The table of entries. Everything on it but its migrations goes through `sql.py`."""
+"""The tables of entries. Everything on them but their migrations goes through `sql.py`."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
@@ -34,10 +34,44 @@ class Entry(models.Model):
     class Meta:
         db_table = "entry"
         indexes = [
-            models.Index(fields=["expires_at"], name="entry_expires_at"),
+            models.Index(fields=["tenant_id", "expires_at"], name="entry_expires_at"),
+            models.Index(fields=["tenant_id", "version"], name="entry_version"),  # receipts name entries by it
             # Entries without tags stay out of it, so that writing them does not pay for it.
             GinIndex(fields=["tenant_id", "tags"], name="entry_tags", condition=~Q(tags=[])),
         ]
 
     def __str__(self) -> str:
         return f"{self.key} of tenant {self.tenant_id}"
+
+
+class EntryStats(models.Model):
+    """How often a version of an entry was hit; made when its first hit is folded."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "version")
+    tenant_id = models.BigIntegerField()
+    version = models.BigIntegerField()
+    hits = models.BigIntegerField()
+    last_hit_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "entry_stats"
+
+    def __str__(self) -> str:
+        return f"hits of version {self.version}"
+
+
+class Tombstone(models.Model):
+    """The tags of a version that is gone, until every hit on it is folded: those hits count to its tags."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "version")
+    tenant_id = models.BigIntegerField()
+    version = models.BigIntegerField()
+    tags = ArrayField(models.TextField())
+    cost = models.DecimalField(max_digits=18, decimal_places=9, null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "entry_tombstone"
+
+    def __str__(self) -> str:
+        return f"tombstone of version {self.version}"

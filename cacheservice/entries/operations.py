@@ -2,22 +2,31 @@
 
 A request class holds one operation; `encode` turns a batch of them into the arrays of its statement in `sql.py`, and
 `decode` gives each its outcome. A caller whose API key does not hold gets InvalidAPIKey, one without the scope
-Forbidden; both are decided by the statement itself, so that they hold at once in every process.
+Forbidden, one over its rate limit RateLimitExceeded; all are decided by the statement itself, so that they hold at once
+in every process.
 """
 
 import hmac
 import struct
+from collections import Counter
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple
 
-from accounts.models import SCOPE_BITS
+from accounts.models import SCOPE_BITS, random_id
 from accounts.tokens import Token
 from cacheservice.entries import sql
 from cacheservice.entries.arrays import bools, byteas, int2s, int4s, int8s, texts
 from cacheservice.entries.connection import Results, Step
 from cacheservice.entries.gather import Request
 from cacheservice.entries.requests import Condition
-from cacheservice.errors import Forbidden, InvalidAPIKey
+from cacheservice.errors import (
+    Forbidden,
+    InsufficientCredits,
+    InvalidAPIKey,
+    RateLimitExceeded,
+    StorageQuotaExceeded,
+)
 
 INLINE_BYTES = 64 * 1024  # a larger value is fetched apart from the batch, so that it delays nobody else
 POSTGRES_EPOCH_MICROSECONDS = 946_684_800_000_000  # 2000-01-01, from which PostgreSQL counts
@@ -27,10 +36,25 @@ TAG_SEPARATOR = "\x1f"  # tags hold no control characters
 class Caller:
     """Who asks: an API key of a tenant and the digest of the token presented. A process keeps one a digest."""
 
-    __slots__ = ("api_key_id", "digest", "tenant_id")
+    __slots__ = ("api_key_id", "digest", "rate", "tenant_id")
 
     def __init__(self, tenant_id: int, api_key_id: int, digest: bytes) -> None:
         self.tenant_id, self.api_key_id, self.digest = tenant_id, api_key_id, digest
+        self.rate: tuple[int, int] | None = None  # requests a minute, and used; as the latest statement saw them
+
+
+class Outcome(IntEnum):
+    """What a statement says of a request, in the second column of its row."""
+
+    DONE = 0
+    NO_SCOPE = 1
+    OVER_RATE = 2
+    NO_CREDITS = 3  # the prepaid balance cannot pay
+    OVER_CREDIT_LIMIT = 4  # of the API key
+    NOT_MET = 5  # the condition
+    DATA_KEY_REPLACED = 6
+    OVER_TENANT_QUOTA = 7
+    OVER_API_KEY_QUOTA = 8
 
 
 class Found(NamedTuple):
@@ -43,6 +67,8 @@ class Found(NamedTuple):
     expires_at: int
     content_type: str | None
     sealed: bytes | None  # None: not wanted, or larger than INLINE_BYTES
+    units: int  # charged for it
+    cost: str | None  # USD that producing it took
 
 
 class Written(NamedTuple):
@@ -62,12 +88,17 @@ class DataKeyReplaced(Exception):
     """The value was sealed with a data key that has been replaced since: seal it again and repeat."""
 
 
+class QuotaUncertain(Exception):
+    """Over a storage quota together with others' writes, or with expired entries: book those, and repeat it alone."""
+
+
 class Operation(Request):
     """An operation of a caller on one key."""
 
     __slots__ = ("caller", "key", "space")
     name: ClassVar[bytes]
     scope: ClassVar[str]
+    requests: int = 1  # how much it counts against the caller's rate limit
 
     def __init__(self, caller: Caller, space: int, key: str) -> None:
         super().__init__()
@@ -77,14 +108,16 @@ class Operation(Request):
     def decode(cls, batch: list[Any], results: Results) -> None:
         """Hand each row to its request. A request without a row has a caller that does not hold."""
         result = results[0]
-        needed = SCOPE_BITS[cls.scope]
         value = result.get_value
         for row in range(result.ntuples):
             operation = batch[int.from_bytes(value(row, 0) or b"", "big") - 1]
-            if int.from_bytes(value(row, 1) or b"", "big") & needed:
+            outcome = int.from_bytes(value(row, 1) or b"", "big")
+            rate_limit = value(row, 2)
+            operation.caller.rate = None if rate_limit is None else (_number(rate_limit), _number(value(row, 3)))
+            if outcome == Outcome.DONE:
                 operation.read_row(value, row)
             else:
-                operation.fail(Forbidden.missing_scope(cls.scope))
+                operation.refuse(outcome, value, row)
         if result.ntuples < len(batch):
             for operation in batch:
                 operation.fail(InvalidAPIKey())  # those that have an outcome keep it
@@ -92,41 +125,63 @@ class Operation(Request):
     def read_row(self, value: Any, row: int) -> None:
         raise NotImplementedError
 
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.NO_SCOPE:
+            self.fail(Forbidden.missing_scope(self.scope))
+        elif outcome == Outcome.OVER_RATE:
+            self.fail(RateLimitExceeded(_number(value(row, 2))))
+        else:
+            raise AssertionError(f"{type(self).__name__} has no outcome {outcome}")
+
 
 class Read(Operation):
-    """Outcome: Found, or None for a miss."""
+    """Outcome: Found, or None for a miss. A wanted hit is charged, with the receipt `receipt_id`."""
 
-    __slots__ = ("wanted",)
+    __slots__ = ("receipt_id", "wanted")
     name, scope = b"read", "read"
     statements = {b"read": sql.READ}
 
     def __init__(self, caller: Caller, space: int, key: str, wanted: bool) -> None:
         super().__init__(caller, space, key)
         self.wanted = wanted
+        self.receipt_id = 0
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:
-        callers, places = _callers(batch)
+        callers, ordinals, places = _callers(batch)
+        first_id = random_id()
+        for read, ordinal in zip(batch, ordinals, strict=True):
+            read.receipt_id = first_id + ordinal
         wanted = bools([read.wanted for read in batch])
-        return [(b"read", (*callers, *places, wanted, _INLINE))]
+        return [(b"read", (*callers, *places, wanted, _scope_bit(cls), _INLINE, _INT8.pack(first_id)))]
 
     def read_row(self, value: Any, row: int) -> None:
-        version = value(row, 2)
+        version = value(row, 6)
         if version is None:
             self.answer(None)
             return
-        content_type = value(row, 7)
+        content_type, cost = value(row, 11), value(row, 14)
         self.answer(
             Found(
                 _int8(version),
-                int.from_bytes(value(row, 3), "big"),
-                int.from_bytes(value(row, 4), "big"),
-                int.from_bytes(value(row, 5), "big") + POSTGRES_EPOCH_MICROSECONDS,
-                int.from_bytes(value(row, 6), "big") + POSTGRES_EPOCH_MICROSECONDS,
+                int.from_bytes(value(row, 7), "big"),
+                int.from_bytes(value(row, 8), "big"),
+                int.from_bytes(value(row, 9), "big") + POSTGRES_EPOCH_MICROSECONDS,
+                int.from_bytes(value(row, 10), "big") + POSTGRES_EPOCH_MICROSECONDS,
                 content_type if content_type is None else content_type.decode(),
-                value(row, 8),
+                value(row, 12),
+                int.from_bytes(value(row, 13), "big"),
+                cost if cost is None else cost.decode(),
             )
         )
+
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.NO_CREDITS:
+            self.fail(InsufficientCredits.of_balance(_int8(value(row, 4)), _number(value(row, 13))))
+        elif outcome == Outcome.OVER_CREDIT_LIMIT:
+            self.fail(InsufficientCredits.of_limit(_number(value(row, 4)), _number(value(row, 5))))
+        else:
+            super().refuse(outcome, value, row)
 
 
 class Change(Operation):
@@ -142,26 +197,32 @@ class Change(Operation):
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:
-        callers, places = _callers(batch)
+        callers, _, places = _callers(batch)
         conditions = (
             int2s([change.condition.kind for change in batch]),
             int8s([change.condition.version for change in batch]),
         )
-        parameters = (*callers, *places, *conditions, *cls.columns(batch), struct.pack("!h", SCOPE_BITS[cls.scope]))
+        parameters = (*callers, *places, *conditions, _scope_bit(cls), *cls.columns(batch))
         return [(b"begin", ()), (b"lock", callers[:1]), (cls.name, parameters), (b"commit", ())]
 
     @classmethod
     def columns(cls, batch: list[Any]) -> Sequence[bytes]:
-        """The arrays that only this kind of change has."""
+        """The parameters that only this kind of change has."""
         return ()
 
     @classmethod
     def decode(cls, batch: list[Any], results: Results) -> None:
         super().decode(batch, results[1:])  # the first is the lock's
 
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.NOT_MET:
+            self.fail(self.condition.failed())
+        else:
+            super().refuse(outcome, value, row)
+
 
 class Write(Change):
-    """Outcome: Written. Raises DataKeyReplaced."""
+    """Outcome: Written. Raises DataKeyReplaced, QuotaUncertain."""
 
     __slots__ = ("content_type", "cost", "data_key_version", "sealed", "size", "tags", "ttl", "version", "weight")
     name, scope = b"write", "write"
@@ -192,6 +253,7 @@ class Write(Change):
     @classmethod
     def columns(cls, batch: list[Any]) -> Sequence[bytes]:
         return (
+            _INT8.pack(random_id()),
             byteas([write.sealed for write in batch]),
             int4s([write.data_key_version for write in batch]),
             int4s([write.size for write in batch]),
@@ -203,13 +265,19 @@ class Write(Change):
         )
 
     def read_row(self, value: Any, row: int) -> None:
-        created_at = value(row, 4)
-        if created_at is not None:
-            self.answer(Written(value(row, 3) == b"\x01", _time(created_at), _time(value(row, 5))))
-        elif value(row, 2) != b"\x01":
+        self.answer(Written(value(row, 7) == b"\x01", _time(value(row, 8)), _time(value(row, 9))))
+
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.DATA_KEY_REPLACED:
             self.fail(DataKeyReplaced())
+        elif outcome in (Outcome.OVER_TENANT_QUOTA, Outcome.OVER_API_KEY_QUOTA):
+            if value(row, 6) == b"\x01":
+                self.fail(QuotaUncertain())
+            else:
+                whose = "tenant" if outcome == Outcome.OVER_TENANT_QUOTA else "API key"
+                self.fail(StorageQuotaExceeded(whose, self.size, _number(value(row, 4)), _number(value(row, 5))))
         else:
-            self.fail(self.condition.failed())
+            super().refuse(outcome, value, row)
 
 
 class Update(Change):
@@ -231,11 +299,11 @@ class Update(Change):
         return int4s([update.ttl for update in batch]), texts([update.tags for update in batch])
 
     def read_row(self, value: Any, row: int) -> None:
-        version = value(row, 3)
+        version = value(row, 5)
         if version is not None:
-            size = int.from_bytes(value(row, 4), "big")
-            self.answer(Updated(_int8(version), size, _time(value(row, 5)), _time(value(row, 6))))
-        elif self.condition.kind and (value(row, 2) == b"\x01" or self.condition.needs_entry):
+            size = int.from_bytes(value(row, 6), "big")
+            self.answer(Updated(_int8(version), size, _time(value(row, 7)), _time(value(row, 8))))
+        elif self.condition.kind and (value(row, 4) == b"\x01" or self.condition.needs_entry):
             self.fail(self.condition.failed())
         else:
             self.answer(None)
@@ -248,8 +316,12 @@ class Delete(Change):
     name, scope = b"delete", "delete"
     statements = {b"begin": sql.BEGIN, b"lock": sql.LOCK, b"delete": sql.DELETE, b"commit": sql.COMMIT}
 
+    @classmethod
+    def columns(cls, batch: list[Any]) -> Sequence[bytes]:
+        return (_INT8.pack(random_id()),)
+
     def read_row(self, value: Any, row: int) -> None:
-        live, deleted = value(row, 2) == b"\x01", value(row, 3) == b"\x01"
+        live, deleted = value(row, 4) == b"\x01", value(row, 5) == b"\x01"
         if self.condition.kind and not deleted:
             self.fail(self.condition.failed())
         else:
@@ -259,24 +331,20 @@ class Delete(Change):
 class Authorise(Operation):
     """Whether the caller holds, for work that is not gathered. Outcome: its scopes as bits."""
 
-    __slots__ = ()
+    __slots__ = ("requests",)
     statements = {b"authorise": sql.AUTHORISE}
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, requests: int) -> None:
         super().__init__(caller, 0, "")
+        self.requests = requests
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:
-        callers, places = _callers(batch)
-        return [(b"authorise", (*callers, places[0]))]
+        callers, _, places = _callers(batch)
+        return [(b"authorise", (*callers, *places[:2]))]
 
-    @classmethod
-    def decode(cls, batch: list[Any], results: Results) -> None:
-        value = results[0].get_value
-        for row in range(results[0].ntuples):
-            batch[_number(value(row, 0)) - 1].answer(_number(value(row, 1)))
-        for authorise in batch:
-            authorise.fail(InvalidAPIKey())  # those with a row have their outcome
+    def read_row(self, value: Any, row: int) -> None:
+        self.answer(_number(value(row, 4)))
 
 
 class LookUp(Request):
@@ -309,24 +377,41 @@ class LookUp(Request):
 
 
 _INLINE = struct.pack("!i", INLINE_BYTES)
+_INT8 = struct.Struct("!q")
 
 
-def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """The batch's callers, each once: tenants, API keys, digests; and its places: caller's ordinal, space, key."""
+def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], list[int], tuple[bytes, ...]]:
+    """The batch's callers, each once: tenants, API keys, digests, requests counted; the requests' callers by ordinal;
+    and the requests' places: caller's ordinal, how many of its API key's requests come later, space, key."""
     ordinals: dict[Caller, int] = {}
     places = [ordinals.setdefault(operation.caller, len(ordinals) + 1) for operation in batch]
+    counted = dict.fromkeys(ordinals, 0)
+    later = [0] * len(batch)
+    of_key: Counter[int] = Counter()  # two callers may be one API key, while its secret is being rotated
+    for position in range(len(batch) - 1, -1, -1):
+        caller, requests = batch[position].caller, batch[position].requests
+        later[position] = of_key[caller.api_key_id]
+        of_key[caller.api_key_id] += requests
+        counted[caller] += requests
     return (
         (
             int8s([caller.tenant_id for caller in ordinals]),
             int8s([caller.api_key_id for caller in ordinals]),
             byteas([caller.digest for caller in ordinals]),
+            int4s(list(counted.values())),
         ),
+        places,
         (
             int4s(places),
+            int4s(later),
             int2s([operation.space for operation in batch]),
             texts([operation.key for operation in batch]),
         ),
     )
+
+
+def _scope_bit(kind: type[Operation]) -> bytes:
+    return struct.pack("!h", SCOPE_BITS[kind.scope])
 
 
 def _number(field: bytes | None) -> int:

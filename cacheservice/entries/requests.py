@@ -5,7 +5,7 @@ OpenAPI document's schemas.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -60,7 +60,6 @@ _HELP = {
     "cost": 'send US dollars as a decimal string with at most 9 decimals, such as "0.04"',
     "key": f"send a string of 1 to {MAX_KEY_BYTES} bytes without control characters",
     "operations": f"send a list of 1 to {MAX_OPERATIONS} operations",
-    "limit": f"send an integer from 1 to {MAX_LIMIT}",
 }
 
 
@@ -261,7 +260,7 @@ def parse_query(query: bytes, allowed: tuple[str, ...], repeatable: tuple[str, .
     for name, value in pairs:
         if name not in allowed:
             known = ", ".join(allowed) or "none"
-            raise InvalidRequest(f"query: unknown parameter '{_shown(name)}'; this request takes: {known}.")
+            raise InvalidRequest(f"query: unknown parameter '{shown(name)}'; this request takes: {known}.")
         if name in parameters and name not in repeatable:
             raise InvalidRequest(f"query: '{name}' is given more than once; send it once.")
         parameters.setdefault(name, []).append(value)
@@ -271,15 +270,26 @@ def parse_query(query: bytes, allowed: tuple[str, ...], repeatable: tuple[str, .
 def parse_flag(parameters: Mapping[str, list[str]], name: str) -> bool:
     value = parameters.get(name, ["false"])[0]
     if value not in ("true", "false"):
-        raise InvalidRequest(f"{name}: send 'true' or 'false', not '{_shown(value)}'.")
+        raise InvalidRequest(f"{name}: send 'true' or 'false', not '{shown(value)}'.")
     return value == "true"
 
 
-def parse_limit(parameters: Mapping[str, list[str]]) -> int:
-    text = parameters.get("limit", [str(DEFAULT_LIMIT)])[0]
-    if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise InvalidRequest(f"limit: {_HELP['limit']}, not '{_shown(text)}'.")
+def parse_limit(parameters: Mapping[str, list[str]], most: int = MAX_LIMIT, default: int = DEFAULT_LIMIT) -> int:
+    text = parameters.get("limit", [str(default)])[0]
+    if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= most:
+        raise InvalidRequest(f"limit: send an integer from 1 to {most}, not '{shown(text)}'.")
     return int(text)
+
+
+def parse_choice(parameters: Mapping[str, list[str]], name: str, choices: Collection[str]) -> str | None:
+    """One of the choices; None when the parameter is not given."""
+    if name not in parameters:
+        return None
+    [value] = parameters[name]
+    if value not in choices:
+        known = " or ".join(f"'{choice}'" for choice in choices)
+        raise InvalidRequest(f"{name}: send {known}, or leave it out, not '{shown(value)}'.")
+    return value
 
 
 def check_tags(tags: list[str]) -> list[str]:
@@ -355,20 +365,20 @@ def _explain(error: str) -> str:
     name = field.partition("[")[0]
     if not name and (quoted := re.search(r"field `(.+)`$", reason)):
         name = quoted[1] if quoted[1] in _HELP else ""
-        field = _shown(quoted[1])
+        field = shown(quoted[1])
     fix = f"; {_HELP[name]}" if name in _HELP else "; correct it"
-    return f"{field or 'body'}: {_shown(reason)}{fix}."
+    return f"{field or 'body'}: {shown(reason)}{fix}."
 
 
 def _ttl(text: str) -> int:
     if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_TTL_SECONDS:
-        raise InvalidRequest(f"ttl: '{_shown(text)}' is not allowed; {_HELP['ttl']}.")
+        raise InvalidRequest(f"ttl: '{shown(text)}' is not allowed; {_HELP['ttl']}.")
     return int(text)
 
 
 def _cost(text: str) -> str:
     if not _COST.fullmatch(text):
-        raise InvalidRequest(f"cost: '{_shown(text)}' is not allowed; {_HELP['cost']}.")
+        raise InvalidRequest(f"cost: '{shown(text)}' is not allowed; {_HELP['cost']}.")
     return text
 
 
@@ -385,6 +395,6 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """What a client sent, short enough to repeat in a message."""
     return text if len(text) <= 80 else text[:77] + "…"

@@ -14,6 +14,8 @@ from cacheservice.entries import requests
 
 Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="RFC 3339, UTC.")]
 
+USD = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+\.[0-9]{2,10}$", description="USD.")]
+
 
 class StoredEntry(msgspec.Struct):
     """What a PUT or PATCH answers."""
@@ -50,11 +52,16 @@ class Deleted(msgspec.Struct):
 
 
 class ListedEntry(msgspec.Struct):
+    """A live entry; with `include=stats` also what its hits count to, within a minute."""
+
     key: requests.KeyText
     created_at: Time
     expires_at: Time
     size_bytes: Annotated[int, msgspec.Meta(ge=0)]
     tags: list[str]
+    hits: int | msgspec.UnsetType = msgspec.UNSET
+    last_hit_at: Time | msgspec.UnsetType | None = msgspec.UNSET
+    saved_usd: USD | msgspec.UnsetType = msgspec.UNSET
 
 
 class Page(msgspec.Struct):
@@ -118,6 +125,13 @@ COMPONENTS = (
 
 _NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200, 201], description="The version.")
+_CHARGED = OpenApiParameter(
+    "X-Credits-Charged",
+    {"type": "string", "pattern": r"^\d+\.\d\d$"},
+    OpenApiParameter.HEADER,
+    response=[200, 304],
+    description="On a hit: what it cost.",
+)
 _KEY = OpenApiParameter(
     "key",
     {"type": "string", "minLength": 1, "maxLength": requests.MAX_KEY_BYTES, "pattern": _NO_CONTROL},
@@ -163,40 +177,42 @@ _VALUE_EXAMPLE = {
 }
 
 
-def _ref(component: type) -> dict[str, str]:
+def ref(component: type) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{component.__name__}"}
 
 
-def _answers(success: dict[int, tuple[Any, str]], *errors: int) -> dict[int | tuple[int, str], OpenApiResponse]:
+def answers(success: dict[int, tuple[Any, str]], *errors: int) -> dict[int | tuple[int, str], OpenApiResponse]:
     """Responses by status: those of success, and the errors that this operation can give besides the general ones."""
     described: dict[int | tuple[int, str], OpenApiResponse] = {
         (status, "application/json"): OpenApiResponse(schema, text) for status, (schema, text) in success.items()
     }
-    for status in sorted({400, 401, 403, 500, 503, *errors}):
-        described[status, "application/json"] = OpenApiResponse(_ref(Error), ERRORS[status])
+    for status in sorted({400, 401, 403, 429, 500, 503, *errors}):
+        described[status, "application/json"] = OpenApiResponse(ref(Error), ERRORS[status])
     return described
 
 
 ERRORS = {
     400: "`invalid_request`: the message names the field, the limit and the fix.",
     401: "`invalid_api_key`: missing, malformed, unknown, expired or revoked.",
+    402: "`insufficient_credits` or `storage_quota_exceeded`: nothing was given, written or charged.",
     403: "`forbidden`: the API key lacks the scope.",
     404: "`not_found`",
     412: "`precondition_failed`: If-Match or If-None-Match is not met; nothing was changed.",
     413: "`value_too_large`",
     415: "`unsupported_media_type`: the message names the header to add.",
+    429: "`rate_limit_exceeded`: try again after Retry-After seconds.",
     500: "`internal_error`",
     503: "`unavailable`: try again after Retry-After seconds.",
 }
-_STORED = _ref(StoredEntry)
+_STORED = ref(StoredEntry)
 
 _RAW = {"description": "With `raw=true`: the bare value, with its own content type."}
-_HIT_OR_MISS = {"anyOf": [_ref(CacheHit), _ref(CacheMiss), _RAW]}
+_HIT_OR_MISS = {"anyOf": [ref(CacheHit), ref(CacheMiss), _RAW]}
 
 get_item = extend_schema(
     operation_id="get_entry",
     summary="Get a value",
-    description="A miss is no error: `200` with `hit: false`.",
+    description="A miss is no error: `200` with `hit: false`. A hit costs 0.01 credit, a miss nothing.",
     parameters=[
         _KEY,
         OpenApiParameter("raw", _BOOLEAN, OpenApiParameter.QUERY, description="The bare value; a miss is then 404."),
@@ -204,9 +220,10 @@ get_item = extend_schema(
             "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag: `304` when it is current."
         ),
         _ETAG,
+        _CHARGED,
     ],
     responses={
-        **_answers({200: (_HIT_OR_MISS, "A hit or a miss; with `raw=true` the value.")}, 404),
+        **answers({200: (_HIT_OR_MISS, "A hit or a miss; with `raw=true` the value.")}, 402, 404),
         (200, "*/*"): OpenApiResponse(OpenApiTypes.BINARY, "With `raw=true`: the value, with its content type."),
         304: OpenApiResponse(None, "The ETag in If-None-Match is current."),
     },
@@ -220,10 +237,10 @@ put_item = extend_schema(
     ),
     parameters=[_KEY, _IF_MATCH, _CREATE_ONLY, _ETAG],
     request={
-        "application/json": _ref(requests.PutBody),
+        "application/json": ref(requests.PutBody),
         "application/octet-stream": {"type": "string", "format": "binary"},
     },
-    responses=_answers({200: (_STORED, "Replaced."), 201: (_STORED, "New.")}, 412, 413, 415),
+    responses=answers({200: (_STORED, "Replaced."), 201: (_STORED, "New.")}, 402, 412, 413, 415),
     examples=[OpenApiExample("A chat message", _VALUE_EXAMPLE, request_only=True, media_type="application/json")],
 )
 patch_item = extend_schema(
@@ -231,15 +248,15 @@ patch_item = extend_schema(
     summary="Renew or retag without sending the value",
     description="Send `ttl`, `tags` or both; what is left out stays, and so do the value and its ETag.",
     parameters=[_KEY, _IF_MATCH, _ETAG],
-    request={"application/json": _ref(requests.PatchBody)},
-    responses=_answers({200: (_STORED, "Renewed; the ETag stays.")}, 404, 412, 413, 415),
+    request={"application/json": ref(requests.PatchBody)},
+    responses=answers({200: (_STORED, "Renewed; the ETag stays.")}, 404, 412, 413, 415),
 )
 delete_item = extend_schema(
     operation_id="delete_entry",
     summary="Delete a value",
     description="Deleting what is not there is no error: `deleted` is then false.",
     parameters=[_KEY, _IF_MATCH],
-    responses=_answers({200: (_ref(Deleted), "Whether a live entry was there.")}, 412),
+    responses=answers({200: (ref(Deleted), "Whether a live entry was there.")}, 412),
 )
 list_entries = extend_schema(
     operation_id="list_entries",
@@ -254,8 +271,14 @@ list_entries = extend_schema(
             OpenApiParameter.QUERY,
         ),
         OpenApiParameter("cursor", str, OpenApiParameter.QUERY, description="`next_cursor` of the page before."),
+        OpenApiParameter(
+            "include",
+            {"type": "string", "enum": ["stats"]},
+            OpenApiParameter.QUERY,
+            description="`stats`: each entry's hits, last hit and what they saved.",
+        ),
     ],
-    responses=_answers({200: (_ref(Page), "A page.")}),
+    responses=answers({200: (ref(Page), "A page.")}),
 )
 delete_entries = extend_schema(
     operation_id="delete_entries",
@@ -266,12 +289,12 @@ delete_entries = extend_schema(
         _PREFIX,
         OpenApiParameter("all", _BOOLEAN, OpenApiParameter.QUERY, description="`true`, alone: everything."),
     ],
-    responses=_answers({200: (_ref(DeletedEntries), "How many live entries were deleted.")}),
+    responses=answers({200: (ref(DeletedEntries), "How many live entries were deleted.")}),
 )
 run_batch = extend_schema(
     operation_id="run_batch",
     summary="Run up to 256 operations",
     description="As if sent one after the other, each with its own status; one failing does not undo the others.",
-    request={"application/json": _ref(BatchRequest)},
-    responses=_answers({200: (_ref(BatchAnswer), "A result for each operation, in order.")}, 413, 415),
+    request={"application/json": ref(BatchRequest)},
+    responses=answers({200: (ref(BatchAnswer), "A result for each operation, in order.")}, 413, 415),
 )

@@ -63,7 +63,7 @@ class SidePool:
                 if lock_tenant is None:
                     return await _rows(connection, statement, parameters)
                 async with connection.transaction():
-                    await connection.execute(sql.LOCK_TENANT, {"tenant_id": lock_tenant})
+                    await connection.execute(sql.LOCK_TENANTS.encode(), {"tenant_ids": [lock_tenant]})
                     return await _rows(connection, statement, parameters)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("side_statement_unavailable", reason=type(error).__name__)

@@ -1,14 +1,19 @@
-"""Every statement that touches entries. No other module has SQL on them but `billing/sql.py`, which adds up sizes.
+"""Every statement that touches entries, but for the rollup's (`rollup.py`).
 
-The gathered statements (READ, WRITE, UPDATE, DELETE) take the callers of a batch as three arrays and its requests as
-further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does not hold
-(unknown, revoked, expired) gets no row: revocation, expiry and scopes hold at once in every process.
+The gathered statements (READ, WRITE, UPDATE, DELETE, AUTHORISE) take the callers of a batch as four arrays and its
+requests as further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does
+not hold (unknown, revoked, expired) gets no row: revocation, expiry, scopes and limits hold at once in every process.
+Each row begins with `n`, an outcome (`operations.Outcome`), the API key's rate limit, and how much of it is used.
 
 Rows are looked up by `lateral (… limit 1)`: that can only be planned as one index look-up a row, whatever the planner
 believes about tables that were empty when the plan was made.
 
+Metering happens in the same statement: receipts, the charge to the account, the move of the storage meter. Locks are
+taken in one order, each kind in the order of its primary key, so that no two statements wait for each other in a
+circle: tenant, rate window, account, credit window, storage meter. Reads lock no tenant and writes no account.
+
 Writers run as one pipelined round trip `BEGIN; LOCK; statement; COMMIT`. The lock serialises a tenant's writers, and
-the statement's snapshot is taken after it: what it reads of the old entry is what it replaces. Time is
+the statement's snapshot is taken after it: what it reads of the old entry and of the meter is what it replaces. Time is
 `statement_timestamp()`, the moment the statement itself starts (`now()` would be before the wait for the lock).
 """
 
@@ -22,76 +27,272 @@ LOCK: Final = b"""
 select from tenant where id = any($1::bigint[]) order by id for no key update
 """
 
-# $1 tenants, $2 API keys, $3 digests of the presented tokens: the callers that hold, with their scopes.
-_CALLER: Final = b"""
+_TODAY: Final = b"(statement_timestamp() at time zone 'UTC')::date"
+
+# $1 tenants, $2 API keys, $3 digests of the presented tokens, $4 how many requests count against their rate limits: the
+# callers that hold, with their scopes and limits. Then the requests are counted in the UTC minute of the statement.
+_CALLER: Final = (
+    b"""
 with caller as materialized (
-  select c.n, c.tenant_id, c.api_key_id, k.scopes
-  from unnest($1::bigint[], $2::bigint[], $3::bytea[]) with ordinality as c (tenant_id, api_key_id, digest, n)
+  select c.n, c.tenant_id, c.api_key_id, c.requests, k.scopes, k.credit_limit, p.prepaid,
+         coalesce(k.requests_per_minute, a.requests_per_minute, p.requests_per_minute) as rate_limit,
+         coalesce(a.storage_quota, p.storage_quota) as storage_quota,
+         coalesce(k.storage_quota, a.api_key_storage_quota, p.api_key_storage_quota) as api_key_storage_quota
+  from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::int4[]) with ordinality
+    as c (tenant_id, api_key_id, digest, requests, n)
   cross join lateral (
-    select k.scopes from api_key k
+    select * from api_key k
     where k.tenant_id = c.tenant_id and k.id = c.api_key_id and k.revoked_at is null
       and (k.expires_at is null or k.expires_at > statement_timestamp())
       and (k.digest = c.digest or (k.previous_digest = c.digest and k.previous_expires_at > statement_timestamp()))
     limit 1
   ) k
+  cross join lateral (select * from account a where a.tenant_id = c.tenant_id limit 1) a
+  cross join lateral (
+    select * from plan p where p.code = a.plan and p.valid_from <= """
+    + _TODAY
+    + b"""
+    order by p.valid_from desc limit 1
+  ) p
+),
+rate as (
+  insert into rate_window as r (tenant_id, api_key_id, minute, used)
+  select tenant_id, api_key_id, floor(extract(epoch from statement_timestamp()) / 60)::int4, sum(requests)
+  from caller where rate_limit is not null group by tenant_id, api_key_id order by tenant_id, api_key_id
+  on conflict (tenant_id, api_key_id) do update set
+    used = excluded.used + case when r.minute >= excluded.minute then r.used else 0 end,
+    minute = greatest(r.minute, excluded.minute)
+  returning tenant_id, api_key_id, used
 )"""
-
-# ... $4 the request's caller (ordinal).
-AUTHORISE: Final = (
-    _CALLER
-    + b"""
-select q.n::int4, c.scopes from unnest($4::int4[]) with ordinality as q (caller, n) join caller c on c.n = q.caller
-"""
 )
 
-# ... $4 the request's caller (ordinal), $5 space, $6 key, $7 whether the value is wanted, $8 largest value to give
-# inline: a larger one is null here and fetched apart with VALUE.
-READ: Final = (
-    _CALLER
-    + b"""
-select q.n::int4, c.scopes, e.version, e.data_key_version, e.size, e.created_at, e.expires_at, e.content_type,
-       case when q.wanted and octet_length(e.value) <= $8::int4 then e.value end
-from unnest($4::int4[], $5::int2[], $6::text[], $7::bool[]) with ordinality as q (caller, space, key, wanted, n)
-join caller c on c.n = q.caller
-left join lateral (
-  select * from entry e
-  where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
-  limit 1
-) e on true
-"""
-)
-
-# A write's caller `c`, and the entry `e` that is there before it, live or not.
-_WITH_OLD: Final = b"""
+# A request `q`'s caller `c`, and how much of the rate limit its API key has used, this batch included.
+_WITH_CALLER: Final = b"""
   join caller c on c.n = q.caller
+  left join rate r on r.tenant_id = c.tenant_id and r.api_key_id = c.api_key_id"""
+
+# `q.later`: how many of the used requests came after this one.
+_OVER_RATE: Final = b"c.rate_limit is not null and r.used - q.later > c.rate_limit"
+
+# The entry `e` that is there before a write, live or not.
+_WITH_OLD: Final = b"""
   left join lateral (
-    select e.version, e.expires_at from entry e
+    select e.version, e.expires_at, e.size, e.api_key_id, e.tags, e.cost from entry e
     where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
     limit 1
   ) e on true"""
+
+_OLD: Final = b"""
+         coalesce(e.expires_at > statement_timestamp(), false) as live, e.version, e.expires_at as old_expires_at,
+         e.size as old_size, e.api_key_id as old_api_key_id, e.tags as old_tags, e.cost as old_cost"""
 
 # The condition of a write on what is there (`condition`, `if_version`): see requests.Condition.
 _MET: Final = b"""
 (q.condition = 0 or (q.condition = 1 and not q.live) or (q.condition = 2 and q.live and q.version = q.if_version)
  or (q.condition = 3 and q.live))"""
 
-# ... $4 caller, $5 space, $6 key, $7 condition, $8 if_version, $9 sealed value, $10 data-key version, $11 size,
-# $12 content type, $13 ttl in seconds, $14 tags joined by U+001F, $15 cost, $16 new version; $17 the scope bit needed.
-# A request sealed with a data key that has been replaced is not written (`current` is false): seal again.
+
+def _booked(first_id: str) -> str:
+    """The common end of whatever adds or removes entries: from `event` (tenant_id, api_key_id, at, delta in bytes,
+    writes, duplicates, deletes) and `gone` (tenant_id, version, tags, cost of removed versions) to receipts, one for
+    each API key and hour, to the storage meters and to tombstones. `first_id` is the SQL of the id before the first
+    receipt's."""
+    return f"""
+booked as materialized (
+  select tenant_id, api_key_id, max(at) as at, sum(writes) as writes, sum(duplicates) as duplicates,
+         sum(deletes) as deletes, sum(delta)::bigint as delta,
+         sum(delta * (extract(epoch from at) * 1000000)) as moment, row_number() over () as n
+  from event group by tenant_id, api_key_id, date_trunc('hour', at, 'UTC')
+),
+metered as (
+  insert into storage_meter as m (tenant_id, api_key_id, bytes, moment)
+  select tenant_id, coalesce(api_key_id, 0), sum(delta), sum(moment) from booked
+  group by grouping sets ((tenant_id, api_key_id), (tenant_id))
+  on conflict (tenant_id, api_key_id) do update set
+    bytes = m.bytes + excluded.bytes, moment = m.moment + excluded.moment
+),
+receipts as (
+  insert into receipt (tenant_id, id, api_key_id, at, writes, duplicates, deletes, storage_delta, storage_moment)
+  select tenant_id, {first_id} + n, api_key_id, at, writes, duplicates, deletes, delta, moment from booked
+),
+buried as (
+  insert into entry_tombstone (tenant_id, version, tags, cost, at)
+  select tenant_id, version, tags, cost, statement_timestamp() from gone where tags <> '{{}}'
+  on conflict do nothing
+)"""
+
+
+# ... $5 the request's caller (ordinal), $6 later.
+AUTHORISE: Final = (
+    _CALLER
+    + b"""
+select q.n::int4, (case when """
+    + _OVER_RATE
+    + b""" then 2 else 0 end)::int2, c.rate_limit, r.used, c.scopes
+from unnest($5::int4[], $6::int4[]) with ordinality as q (caller, later, n)"""
+    + _WITH_CALLER
+)
+
+# ... $5 the request's caller (ordinal), $6 later, $7 space, $8 key, $9 whether the value is wanted, $10 the scope bit
+# needed, $11 largest value to give inline: a larger one is null here and fetched apart with VALUE, $12 the id before
+# the first receipt's. A wanted hit is charged, or refused: by the API key's credit limit (4), by a prepaid balance (3).
+# Requests are looked at one after the other only where not all can be paid; the balance then counts those that their
+# API key's limit refuses, too: one more may be refused than need be, never one more paid. A refusal says what was left.
+READ: Final = (
+    _CALLER
+    + b""",
+found as materialized (
+  select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.credit_limit, c.prepaid, c.rate_limit, r.used,
+         case when c.scopes & $10::int2 = 0 then 1 when """
+    + _OVER_RATE
+    + b""" then 2 else 0 end as status,
+         e.version, e.data_key_version, e.size, e.created_at, e.expires_at, e.content_type, e.cost,
+         case when q.wanted and octet_length(e.value) <= $11::int4 then e.value end as value
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::bool[]) with ordinality
+    as q (caller, later, space, key, wanted, n)"""
+    + _WITH_CALLER
+    + b"""
+  left join lateral (
+    select * from entry e
+    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
+      and c.scopes & $10::int2 <> 0 and ("""
+    + _OVER_RATE
+    + b""") is not true
+    limit 1
+  ) e on true
+),
+price as materialized (
+  select amount::bigint as hit, (extract(year from day) - 1970) * 12 + extract(month from day) - 1 as month
+  from (select """
+    + _TODAY
+    + b""" as day) d cross join lateral (
+    select amount from price where code = 'cache_hit' and valid_from <= d.day order by valid_from desc limit 1
+  ) p
+),
+payer as materialized (
+  select h.tenant_id, h.hits, a.balance
+  from (
+    select tenant_id, count(*) as hits from found where version is not null and wanted
+    group by tenant_id order by tenant_id
+  ) h
+  cross join lateral (select a.balance from account a where a.tenant_id = h.tenant_id limit 1 for no key update) a
+),
+limited as materialized (
+  select h.tenant_id, h.api_key_id, w.units
+  from (
+    select f.tenant_id, f.api_key_id from found f join payer p on p.tenant_id = f.tenant_id
+    where f.version is not null and f.wanted and f.credit_limit is not null
+    group by f.tenant_id, f.api_key_id order by f.tenant_id, f.api_key_id
+  ) h
+  cross join lateral (
+    select case when w.month >= (select month from price) then w.units else 0 end as units from credit_window w
+    where w.tenant_id = h.tenant_id and w.api_key_id = h.api_key_id limit 1 for no key update
+  ) w
+),
+paid as materialized (
+  select f.*, p.balance, l.units as limit_used, case
+    when f.status <> 0 then f.status
+    when f.version is null or not f.wanted then 0
+    when f.credit_limit is not null and coalesce(l.units + (select hit from price) * (
+      select count(*) from found o where o.tenant_id = f.tenant_id and o.api_key_id = f.api_key_id
+        and o.version is not null and o.wanted and o.n <= f.n) > f.credit_limit, true) then 4
+    when not f.prepaid or p.balance >= p.hits * (select hit from price) then 0
+    when p.balance < (select hit from price) * (
+      select count(*) from found o where o.tenant_id = f.tenant_id and o.version is not null and o.wanted
+        and o.n <= f.n) then 3
+    else 0 end as outcome
+  from found f
+  left join payer p on p.tenant_id = f.tenant_id
+  left join limited l on l.tenant_id = f.tenant_id and l.api_key_id = f.api_key_id
+),
+charged as (
+  update account a set balance = a.balance - c.units
+  from (
+    select tenant_id, count(*) * (select hit from price) as units from paid
+    where outcome = 0 and wanted and version is not null group by tenant_id
+  ) c
+  where a.tenant_id = c.tenant_id
+),
+counted as (
+  update credit_window w set
+    units = c.units + case when w.month >= (select month from price) then w.units else 0 end,
+    month = greatest(w.month, (select month from price))
+  from (
+    select tenant_id, api_key_id, count(*) * (select hit from price) as units from paid
+    where outcome = 0 and wanted and version is not null and credit_limit is not null group by tenant_id, api_key_id
+  ) c
+  where w.tenant_id = c.tenant_id and w.api_key_id = c.api_key_id
+),
+receipts as (
+  insert into receipt (tenant_id, id, api_key_id, at, hits, misses, units, saved, versions)
+  select tenant_id, $12::bigint + caller, api_key_id, statement_timestamp(), count(version),
+         count(*) - count(version), count(version) * (select hit from price), coalesce(sum(cost), 0),
+         array_agg(version) filter (where version is not null)
+  from paid where outcome = 0 and wanted group by tenant_id, api_key_id, caller
+)
+select n::int4, outcome::int2, rate_limit, used,
+       case outcome when 3 then balance when 4 then limit_used end, case outcome when 4 then credit_limit end,
+       case when outcome = 0 then version end, data_key_version, size, created_at, expires_at, content_type,
+       case when outcome = 0 then value end, case when wanted then (select hit from price) else 0 end, cost::text
+from paid
+"""
+)
+
+# ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 the id before
+# the first receipt's, $13 sealed value, $14 data-key version, $15 size, $16 content type, $17 ttl in seconds, $18 tags
+# joined by U+001F, $19 cost, $20 new version. Not done where the data key it was sealed with has been replaced (6), the
+# condition is not met (5), the tenant's (7) or the API key's (8) storage quota would be passed. A quota is decided with
+# all that the batch may add before the request; `again` says that it may look better alone, or once expired entries are
+# booked.
 WRITE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.api_key_id, c.scopes, coalesce(e.expires_at > statement_timestamp(), false) as live,
-         e.version, t.data_key_version = q.data_key_version as current
-  from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[], $9::bytea[], $10::int4[], $11::int4[],
-              $12::text[], $13::int4[], $14::text[], $15::text[], $16::bigint[]) with ordinality
-    as q (caller, space, key, condition, if_version, value, data_key_version, size,
+  select q.*, c.tenant_id, c.api_key_id, c.scopes, c.rate_limit, r.used, c.storage_quota, c.api_key_storage_quota,
+         """
+    + _OVER_RATE
+    + b""" as over_rate, t.data_key_version = q.data_key_version as current,"""
+    + _OLD
+    + b""",
+         q.size - coalesce(e.size, 0) as tenant_delta,
+         q.size - case when e.api_key_id = c.api_key_id then e.size else 0 end as api_key_delta
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $13::bytea[], $14::int4[],
+              $15::int4[], $16::text[], $17::int4[], $18::text[], $19::text[], $20::bigint[]) with ordinality
+    as q (caller, later, space, key, condition, if_version, value, data_key_version, size,
           content_type, ttl, tags, cost, new_version, n)
 """
+    + _WITH_CALLER
     + _WITH_OLD
     + b"""
   cross join lateral (select t.data_key_version from tenant t where t.id = c.tenant_id limit 1) t
+),
+checked as materialized (
+  select q.*, case when q.scopes & $11::int2 = 0 then 1 when q.over_rate then 2 when not q.current then 6
+                   when not """
+    + _MET
+    + b""" then 5 else 0 end as status
+  from request q
+),
+decided as materialized (
+  select q.*, t.bytes as tenant_bytes, k.bytes as api_key_bytes, case
+    when q.status <> 0 then q.status
+    when q.storage_quota is not null and q.tenant_delta > 0 and coalesce(t.bytes, 0) + (
+      select sum(greatest(o.tenant_delta, 0)) from checked o
+      where o.tenant_id = q.tenant_id and o.status = 0 and o.n <= q.n) > q.storage_quota then 7
+    when q.api_key_storage_quota is not null and q.api_key_delta > 0 and coalesce(k.bytes, 0) + (
+      select sum(greatest(o.api_key_delta, 0)) from checked o
+      where o.tenant_id = q.tenant_id and o.api_key_id = q.api_key_id and o.status = 0 and o.n <= q.n
+    ) > q.api_key_storage_quota then 8
+    else 0 end as outcome
+  from checked q
+  left join lateral (
+    select bytes from storage_meter m
+    where m.tenant_id = q.tenant_id and m.api_key_id = 0 and q.storage_quota is not null limit 1
+  ) t on true
+  left join lateral (
+    select bytes from storage_meter m
+    where m.tenant_id = q.tenant_id and m.api_key_id = q.api_key_id and q.api_key_storage_quota is not null limit 1
+  ) k on true
 ),
 written as (
   insert into entry (tenant_id, space, key, value, data_key_version, size, content_type, tags, cost, version,
@@ -99,31 +300,55 @@ written as (
   select q.tenant_id, q.space, q.key, q.value, q.data_key_version, q.size, q.content_type,
          coalesce(string_to_array(q.tags, e'\\x1f'), '{}'), q.cost::numeric, q.new_version,
          q.api_key_id, statement_timestamp(), statement_timestamp() + q.ttl * interval '1 second'
-  from request q
-  where q.scopes & $17::int2 <> 0 and q.current and """
-    + _MET
-    + b"""
+  from decided q where q.outcome = 0
   order by q.tenant_id, q.space, q.key
   on conflict (tenant_id, space, key) do update set
     value = excluded.value, data_key_version = excluded.data_key_version, size = excluded.size,
     content_type = excluded.content_type, tags = excluded.tags, cost = excluded.cost, version = excluded.version,
     api_key_id = excluded.api_key_id, created_at = excluded.created_at, expires_at = excluded.expires_at
   returning version, created_at, expires_at
-)
-select q.n::int4, q.scopes, q.current, q.live, w.created_at, w.expires_at
-from request q left join written w on w.version = q.new_version
+),
+gone as materialized (
+  select tenant_id, version, old_api_key_id as api_key_id, old_size as size, old_tags as tags, old_cost as cost,
+         old_expires_at as expires_at
+  from decided where outcome = 0 and version is not null
+),
+event as (
+  select tenant_id, api_key_id, statement_timestamp() as at, size as delta, 1 as writes, live::int as duplicates,
+         0 as deletes
+  from decided where outcome = 0
+  union all
+  select tenant_id, api_key_id, least(expires_at, statement_timestamp()), -size, 0, 0, 0 from gone
+),"""
+    + _booked("$12::bigint").encode()
+    + b"""
+select q.n::int4, q.outcome::int2, q.rate_limit, q.used,
+       case q.outcome when 7 then coalesce(q.tenant_bytes, 0) when 8 then coalesce(q.api_key_bytes, 0) end,
+       case q.outcome when 7 then q.storage_quota when 8 then q.api_key_storage_quota end,
+       case when q.outcome in (7, 8) then
+         (q.outcome = 7 and coalesce(q.tenant_bytes, 0) + q.tenant_delta <= q.storage_quota)
+         or (q.outcome = 8 and coalesce(q.api_key_bytes, 0) + q.api_key_delta <= q.api_key_storage_quota)
+         or exists (select from entry x where x.tenant_id = q.tenant_id and x.expires_at <= statement_timestamp())
+       end as again,
+       q.live, w.created_at, w.expires_at
+from decided q left join written w on w.version = q.new_version
 """
 )
 
-# ... $4 caller, $5 space, $6 key, $7 condition, $8 if_version, $9 ttl in seconds or 0 to keep it, $10 tags joined by
-# U+001F or null to keep them; $11 the scope bit needed.
+# ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 ttl in seconds
+# or 0 to keep it, $13 tags joined by U+001F or null to keep them. No receipt: nothing is charged, and the meters count
+# an entry until it expires, whenever that will be.
 UPDATE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.scopes, coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
-  from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[], $9::int4[], $10::text[]) with ordinality
-    as q (caller, space, key, condition, if_version, ttl, tags, n)"""
+  select q.*, c.tenant_id, c.rate_limit, r.used, case when c.scopes & $11::int2 = 0 then 1 when """
+    + _OVER_RATE
+    + b""" then 2 else 0 end as status,
+         coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $12::int4[], $13::text[])
+    with ordinality as q (caller, later, space, key, condition, if_version, ttl, tags, n)"""
+    + _WITH_CALLER
     + _WITH_OLD
     + b"""
 ),
@@ -133,36 +358,60 @@ updated as (
     tags = case when q.tags is null then e.tags else string_to_array(q.tags, e'\\x1f') end
   from request q
   where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key
-    and e.expires_at > statement_timestamp() and q.scopes & $11::int2 <> 0 and """
+    and e.expires_at > statement_timestamp() and q.status = 0 and """
     + _MET
     + b"""
   returning q.n, e.version, e.size, e.created_at, e.expires_at
 )
-select q.n::int4, q.scopes, q.live, u.version, u.size, u.created_at, u.expires_at
+select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, u.version, u.size, u.created_at, u.expires_at
 from request q left join updated u on u.n = q.n
 """
 )
 
-# ... $4 caller, $5 space, $6 key, $7 condition, $8 if_version; $9 the scope bit needed.
+# The events of `gone` (and deleted_by, live) where somebody deleted it: a deletion by one API key, and the end of what
+# counted for the API key that wrote it.
+_DELETED: Final = """
+event as (
+  select tenant_id, deleted_by as api_key_id, statement_timestamp() as at, 0 as delta, 0 as writes, 0 as duplicates,
+         1 as deletes
+  from gone where live
+  union all
+  select tenant_id, api_key_id, least(expires_at, statement_timestamp()), -size, 0, 0, 0 from gone
+),"""
+
+# ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 the id before
+# the first receipt's.
 DELETE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.scopes, coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
-  from unnest($4::int4[], $5::int2[], $6::text[], $7::int2[], $8::bigint[]) with ordinality
-    as q (caller, space, key, condition, if_version, n)"""
+  select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used, case when c.scopes & $11::int2 = 0 then 1 when """
+    + _OVER_RATE
+    + b""" then 2 else 0 end as status,"""
+    + _OLD
+    + b"""
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[]) with ordinality
+    as q (caller, later, space, key, condition, if_version, n)"""
+    + _WITH_CALLER
     + _WITH_OLD
     + b"""
 ),
 deleted as (
   delete from entry e using request q
-  where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key
-    and q.scopes & $9::int2 <> 0 and """
+  where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key and q.status = 0 and """
     + _MET
     + b"""
   returning q.n
-)
-select q.n::int4, q.scopes, q.live, d.n is not null
+),
+gone as materialized (
+  select q.tenant_id, q.api_key_id as deleted_by, q.live, q.version, q.old_api_key_id as api_key_id, q.old_size as size,
+         q.old_tags as tags, q.old_cost as cost, q.old_expires_at as expires_at
+  from request q join deleted d on d.n = q.n
+),"""
+    + _DELETED.encode()
+    + _booked("$12::bigint").encode()
+    + b"""
+select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, d.n is not null
 from request q left join deleted d on d.n = q.n
 """
 )
@@ -174,8 +423,8 @@ select id, tenant_id, digest, previous_digest from api_key where id = any($1::bi
 
 # Below: not gathered; run one by one on the side pool.
 
-# LOCK for the side pool.
-LOCK_TENANT: Final = b"select from tenant where id = %(tenant_id)s for no key update"
+# LOCK for the side pool and tasks.
+LOCK_TENANTS: Final = "select from tenant where id = any(%(tenant_ids)s) order by id for no key update"
 
 # A value too large to travel in a batch, and the data key that seals it now: re-sealing keeps the entry's version.
 # No row when the version has been replaced.
@@ -201,6 +450,49 @@ order by e.key limit %(limit)s::int + 1
 """
 )
 
+# The page with each entry's hits, as far as they are folded, and what they saved.
+PAGE_WITH_STATS: Final = (
+    """
+select p.*, greatest(s.hits, 0), s.last_hit_at, greatest(s.hits * e.cost, 0)
+from ("""
+    + PAGE
+    + """) p (key, created_at, expires_at, size, tags)
+cross join lateral (
+  select e.version, e.cost from entry e
+  where e.tenant_id = %(tenant_id)s and e.space = %(space)s and e.key = p.key limit 1
+) e
+left join lateral (
+  select s.hits, s.last_hit_at from entry_stats s where s.tenant_id = %(tenant_id)s and s.version = e.version limit 1
+) s on true
+order by p.key
+"""
+)
+
+# The live entries of most hits, as far as they are folded, or of most USD saved. By hits, versions are looked up from
+# the most hit one on, until there are enough that live.
+TOP: Final = {
+    "hits": """
+select e.key, e.created_at, e.expires_at, e.size, e.tags, s.hits, s.last_hit_at, coalesce(s.hits * e.cost, 0)
+from (
+  select version, hits, last_hit_at from entry_stats
+  where tenant_id = %(tenant_id)s and hits > 0 order by hits desc offset 0
+) s
+cross join lateral (
+  select * from entry e
+  where e.tenant_id = %(tenant_id)s and e.version = s.version and e.space = %(space)s
+    and e.expires_at > statement_timestamp() limit 1
+) e
+order by s.hits desc, e.key limit %(limit)s
+""",
+    "saved_usd": """
+select e.key, e.created_at, e.expires_at, e.size, e.tags, s.hits, s.last_hit_at, s.hits * e.cost
+from entry_stats s join entry e on e.tenant_id = s.tenant_id and e.version = s.version
+where s.tenant_id = %(tenant_id)s and e.tenant_id = %(tenant_id)s and s.hits > 0 and e.cost > 0
+  and e.space = %(space)s and e.expires_at > statement_timestamp()
+order by s.hits * e.cost desc, e.key limit %(limit)s
+""",
+}
+
 COUNT: Final = "select count(*) from entry e where" + _SELECTED + "and e.expires_at > statement_timestamp()"
 
 # The keys of the next selected entries that stood before `started` (null: now), and when that was. Bounded in number
@@ -223,31 +515,63 @@ where n.bytes_before < %(bytes)s::bigint order by n.key
 """
 )
 
-# Deletes those of `keys` that are still selected and were not written since `started`; a row for each: was it live?
+# Deletes those of `keys` that are still selected and were not written since `started`; how many live ones that were.
 DELETE_KEYS: Final = (
-    "delete from entry e where e.key = any(%(keys)s::text[]) and e.created_at <= %(started)s::timestamptz and"
+    """
+with gone as materialized (
+  delete from entry e where e.key = any(%(keys)s::text[]) and e.created_at <= %(started)s::timestamptz and"""
     + _SELECTED
-    + "returning e.expires_at > statement_timestamp()"
+    + """
+  returning e.tenant_id, %(api_key_id)s::bigint as deleted_by, e.expires_at > statement_timestamp() as live, e.version,
+            e.api_key_id, e.size, e.tags, e.cost, e.expires_at
+),"""
+    + _DELETED
+    + _booked("%(first_id)s::bigint")
+    + "select count(*) from gone where live"
 )
 
 COMMIT_WITHOUT_FLUSH: Final = "set local synchronous_commit = off"
 
-# Removes up to `limit` entries that expired by now, oldest first from `after` on; answers how many, and the expiry of
-# the last, from which the next call goes on: it does not step over dead index entries again. Rows that someone is
-# writing are skipped; a renewed one no longer qualifies when its lock is free, for FOR UPDATE looks at it again.
-PURGE: Final = """
-with doomed as materialized (
-  select tenant_id, space, key, expires_at from entry
-  where expires_at <= statement_timestamp() and expires_at >= %(after)s::timestamptz
-  order by expires_at limit %(limit)s
-  for update skip locked
-),
-gone as (
-  delete from entry e using doomed d
-  where e.tenant_id = d.tenant_id and e.space = d.space and e.key = d.key
-)
-select count(*), max(expires_at) from doomed
+# Lets up to `limit` of a tenant's live entries expire now; a row for each.
+EXPIRE: Final = """
+update entry e set expires_at = statement_timestamp()
+from (
+  select space, key from entry where tenant_id = %(tenant_id)s and expires_at > statement_timestamp() limit %(limit)s
+) l
+where e.tenant_id = %(tenant_id)s and e.space = l.space and e.key = l.key
+returning 1
 """
+
+# The tenants that have expired entries.
+EXPIRED_TENANTS: Final = """
+select t.id from tenant t
+where exists (select from entry e where e.tenant_id = t.id and e.expires_at <= statement_timestamp()) order by t.id
+"""
+
+# Removes up to `limit` expired entries of each of `tenants`, oldest first from `afters` on, and books their storage
+# until they expired; under the tenants' locks, as any writer. A row for each that had some: how many, and the expiry of
+# the last, from which the next call goes on: it does not step over dead index entries again. Rows that someone is
+# sealing anew are skipped; a renewed one no longer qualifies, for FOR UPDATE looks at it again.
+PURGE: Final = (
+    """
+with gone as materialized (
+  select e.tenant_id, e.space, e.key, e.version, e.api_key_id, e.size, e.tags, e.cost, e.expires_at
+  from unnest(%(tenant_ids)s::bigint[], %(afters)s::timestamptz[]) as t (id, after)
+  cross join lateral (
+    select * from entry e
+    where e.tenant_id = t.id and e.expires_at <= statement_timestamp() and e.expires_at >= t.after
+    order by e.expires_at limit %(limit)s for update skip locked
+  ) e
+),
+deleted as (
+  delete from entry e using gone g where e.tenant_id = g.tenant_id and e.space = g.space and e.key = g.key
+),
+event as (
+  select tenant_id, api_key_id, expires_at as at, -size as delta, 0 as writes, 0 as duplicates, 0 as deletes from gone
+),"""
+    + _booked("%(first_id)s::bigint")
+    + "select tenant_id, count(*), max(expires_at) from gone group by tenant_id"
+)
 
 # The next entries of a tenant that are not sealed with its current data key, behind the place (space, key).
 STALE: Final = """

@@ -7,6 +7,7 @@ One instance a server process, bound to its event loop. Item operations are gath
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,9 +16,9 @@ from django.conf import settings
 from accounts import sql as accounts_sql
 from accounts import tokens
 from accounts.models import SCOPE_BITS
-from cacheservice.entries import collection, crypto, sql
-from cacheservice.entries.collection import Cursor, Selection
-from cacheservice.entries.datakeys import DataKeys
+from cacheservice.entries import collection, crypto, purge, sql
+from cacheservice.entries.collection import Selection
+from cacheservice.entries.datakeys import DataKey, DataKeys, NoDataKey
 from cacheservice.entries.gather import Gatherer
 from cacheservice.entries.models import Space
 from cacheservice.entries.operations import (
@@ -28,12 +29,14 @@ from cacheservice.entries.operations import (
     Found,
     LookUp,
     Operation,
+    QuotaUncertain,
     Read,
     Update,
     Updated,
     Write,
     Written,
 )
+from cacheservice.entries.refunds import Charge, Refunds
 from cacheservice.entries.requests import NO_CONDITION, Condition, NewEntry
 from cacheservice.entries.side import SidePool
 from cacheservice.errors import APIError, Forbidden, InternalError, InvalidAPIKey, Unavailable, ValueTooLarge
@@ -47,7 +50,7 @@ ATTEMPTS = 3
 
 
 class Hit(NamedTuple):
-    """A live entry as a reader gets it. Times are microseconds since 1970."""
+    """A live entry as a reader gets it. Times are microseconds since 1970. Without a value nothing was charged."""
 
     version: int
     size: int
@@ -55,6 +58,7 @@ class Hit(NamedTuple):
     expires_at: int
     content_type: str | None
     value: bytes  # empty where it was not wanted
+    charge: Charge
 
 
 class Stored(NamedTuple):
@@ -94,9 +98,11 @@ class Store:
             queue_limit=settings.QUEUE_LIMIT,
             queue_timeout=settings.QUEUE_TIMEOUT_SECONDS,
             statement_timeout=settings.STATEMENT_TIMEOUT_SECONDS,
+            in_doubt=self._reads_in_doubt,
         )
         self._side = SidePool(conninfo, "side")  # large values and data keys
         self._scans = SidePool(conninfo, "scans")  # lists and bulk deletes: no hit waits for those
+        self._refunds = Refunds(self._side)
         self._data_keys = DataKeys(self._fetch_data_key)
         self._callers: dict[bytes, Caller] = {}
         self._last_used: dict[Caller, float] = {}
@@ -105,12 +111,14 @@ class Store:
         await self._side.open()
         await self._scans.open()
         await self._gatherer.start()
+        self._refunds.start()
         self._flusher = asyncio.create_task(self._flush_regularly())
 
     async def close(self) -> None:
         self._flusher.cancel()
         await self._flush()
         await self._gatherer.close()
+        await self._refunds.close()
         await self._side.close()
         await self._scans.close()
 
@@ -131,9 +139,11 @@ class Store:
             self._callers[caller.digest] = caller
         return caller
 
-    async def authorise(self, caller: Caller, scope: str | None) -> None:
-        """Raises InvalidAPIKey when the caller no longer holds, Forbidden when it lacks the scope (None: any does)."""
-        scopes = await self._run(Authorise(caller))
+    async def authorise(self, caller: Caller, scope: str | None, *, requests: int = 1) -> None:
+        """Raises InvalidAPIKey when the caller no longer holds, Forbidden when it lacks the scope (None: any does),
+        RateLimitExceeded. `requests`: how many this is for the rate limit; 0 where an operation follows that counts.
+        """
+        scopes = await self._run(Authorise(caller, requests))
         if scope is not None and not scopes & SCOPE_BITS[scope]:
             raise Forbidden.missing_scope(scope)
 
@@ -148,28 +158,35 @@ class Store:
         allowance: "Allowance | None" = None,
         space: int = Space.TENANT,
     ) -> Hit | None:
-        """The live entry, or None. Without `wanted` its value is neither read nor opened.
+        """The live entry, or None. Without `wanted` its value is neither read nor opened, and nothing is charged.
 
-        Raises ValueTooLarge when the value goes beyond what `allowance` has left.
+        Raises InsufficientCredits, and ValueTooLarge when the value goes beyond what `allowance` has left. What was
+        charged for a value that is then not given is refunded before this ends.
         """
         for _ in range(ATTEMPTS):
-            found: Found | None = await self._run(Read(caller, space, key, wanted))
+            read = Read(caller, space, key, wanted)
+            found: Found | None = await self._run(read)
             if found is None:
                 return None
-            if allowance is not None:
-                allowance.take(found.size)
-            sealed = found.sealed
-            if wanted and sealed is None:
-                fetched = await self._fetch_value(caller.tenant_id, space, key, found.version)
-                if fetched is None:  # replaced since the statement: read what is there now
-                    if allowance is not None:
-                        allowance.give_back(found.size)
+            charge = Charge(caller.tenant_id, read.receipt_id, found.units, found.cost, found.version)
+            value: bytes | None = b""
+            if wanted:
+                try:
+                    value = await self._value(caller.tenant_id, space, key, found, allowance)
+                except APIError:
+                    await self.refund(charge)
+                    raise
+                if value is None:  # replaced since the statement: read what is there now
+                    await self.refund(charge)
                     continue
-                sealed, data_key_version = fetched
-                found = found._replace(data_key_version=data_key_version)
-            value = await self._open(caller.tenant_id, space, key, found, sealed) if sealed is not None else b""
-            return Hit(found.version, found.size, found.created_at, found.expires_at, found.content_type, value)
+            return Hit(
+                found.version, found.size, found.created_at, found.expires_at, found.content_type, value or b"", charge
+            )
         raise Unavailable("The entry is being replaced faster than it can be read: try again.")
+
+    async def refund(self, charge: Charge) -> None:
+        """Take back what was charged for a hit whose value was not given. Booked at once, or as soon as it can be."""
+        await self._refunds.give_back(charge)
 
     async def put(
         self,
@@ -180,9 +197,10 @@ class Store:
         *,
         space: int = Space.TENANT,
     ) -> Stored:
-        """Raises PreconditionFailed when `condition` is not met."""
+        """Raises PreconditionFailed when `condition` is not met, StorageQuotaExceeded."""
+        alone = False
         for _ in range(ATTEMPTS):
-            data_key = await self._data_keys.sealing(caller.tenant_id)
+            data_key = await self._sealing_key(caller)
             version = secrets.randbits(64) - (1 << 63)
             identity = crypto.Identity(caller.tenant_id, space, key, data_key.version, version, entry.content_type)
             size = len(entry.value)
@@ -204,13 +222,18 @@ class Store:
                 cost=entry.cost,
                 version=version,
             )
+            write.alone = alone
             try:
                 written: Written = await self._run(write)
             except DataKeyReplaced:
                 self._data_keys.replaced(caller.tenant_id)
                 continue
+            except QuotaUncertain:
+                await self.book_expired(caller.tenant_id)
+                alone = True
+                continue
             return Stored(version, size, written.created_at, written.expires_at, written.replaced)
-        raise Unavailable("The tenant's data key is being rotated: try again.")
+        raise Unavailable("Other writes of this tenant were faster, time and again: try again.")
 
     async def patch(
         self,
@@ -235,11 +258,20 @@ class Store:
 
     # Many entries
 
-    async def page(self, caller: Caller, selection: Selection, limit: int, cursor: Cursor | None) -> dict[str, Any]:
-        return await collection.page(self._scans, caller.tenant_id, selection, limit, cursor)
-
     async def delete_selected(self, caller: Caller, selection: Selection) -> int:
-        return await collection.delete(self._scans, caller.tenant_id, selection)
+        return await collection.delete(self._scans, caller, selection)
+
+    async def book_expired(self, tenant_id: int) -> None:
+        """Remove the tenant's expired entries and book their storage."""
+        count = purge.MOST
+        while count == purge.MOST:
+            parameters = purge.purge_parameters({tenant_id: purge.NEVER}, purge.MOST)
+            rows = await self._scans.rows(sql.PURGE, parameters, lock_tenant=tenant_id)
+            count = sum(count for _, count, _ in rows)
+
+    async def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a report, which may take long."""
+        return await self._scans.rows(statement, parameters)
 
     # Inside
 
@@ -251,6 +283,36 @@ class Store:
             raise
         self._last_used[operation.caller] = time.time()
         return outcome
+
+    async def _sealing_key(self, caller: Caller) -> DataKey:
+        """A tenant that was deleted has none, and its API keys hold no more: then this is InvalidAPIKey."""
+        try:
+            return await self._data_keys.sealing(caller.tenant_id)
+        except NoDataKey as error:
+            await self.authorise(caller, None, requests=0)
+            log.critical("data_key_missing", tenant_id=caller.tenant_id)
+            raise InternalError("The key to seal this entry with is gone; the operator has been told.") from error
+
+    async def _value(
+        self, tenant_id: int, space: int, key: str, found: Found, allowance: "Allowance | None"
+    ) -> bytes | None:
+        """None when the entry has been replaced since it was found."""
+        if allowance is not None:
+            allowance.take(found.size)
+        sealed = found.sealed
+        if sealed is None:
+            fetched = await self._fetch_value(tenant_id, space, key, found.version)
+            if fetched is None:
+                if allowance is not None:
+                    allowance.give_back(found.size)
+                return None
+            sealed, data_key_version = fetched
+            found = found._replace(data_key_version=data_key_version)
+        return await self._open(tenant_id, space, key, found, sealed)
+
+    def _reads_in_doubt(self, batch: list[Any]) -> None:
+        """What they may have been charged is looked up, and refunded: nobody got a value for it."""
+        self._refunds.look_up({(read.caller.tenant_id, read.receipt_id) for read in batch if isinstance(read, Read)})
 
     async def _open(self, tenant_id: int, space: int, key: str, found: Found, sealed: bytes) -> bytes:
         cipher = await self._data_keys.opening(tenant_id, found.data_key_version)

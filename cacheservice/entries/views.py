@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from cacheservice.authentication import caller_of
-from cacheservice.entries import batch, items, requests, schema, store
+from cacheservice.entries import batch, collection, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
 from cacheservice.errors import InvalidRequest, NotFound
@@ -68,11 +68,17 @@ class CollectionView(APIView):
 
     @schema.list_entries
     def get(self, request: Request) -> HttpResponse:
-        parameters = requests.parse_query(query_string(request), ("tag", "prefix", "limit", "cursor"), ("tag",))
+        allowed = ("tag", "prefix", "limit", "cursor", "include")
+        parameters = requests.parse_query(query_string(request), allowed, ("tag",))
         selection = Selection.parse(parameters)
         cursor = Cursor.decode(parameters["cursor"][0], selection) if "cursor" in parameters else None
-        page = async_to_sync(store.current().page)(
-            caller_of(request), selection, requests.parse_limit(parameters), cursor
+        page = async_to_sync(collection.page)(
+            store.current(),
+            caller_of(request).tenant_id,
+            selection,
+            requests.parse_limit(parameters),
+            cursor,
+            with_stats=requests.parse_choice(parameters, "include", ("stats",)) is not None,
         )
         return _json(page)
 
@@ -91,6 +97,7 @@ class BatchView(APIView):
     """Many operations in one request."""
 
     scopes = {"POST": None}  # each operation needs its own
+    requests = 0  # each operation counts
     http_method_names = ["post"]
 
     @schema.run_batch

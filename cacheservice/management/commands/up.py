@@ -129,12 +129,13 @@ class Command(BaseCommand):
         """The API key of the tenant made on the first start: only now is it known in clear. Later None."""
         from accounts import keys
         from accounts.models import SCOPES, Tenant
+        from billing.tenants import create_tenant
 
         try:
             with transaction.atomic():
                 if Tenant.objects.filter(name=DEMO_TENANT).exists():
                     return None
-                tenant = keys.create_tenant(DEMO_TENANT, actor="manage.py up")
+                tenant = create_tenant(DEMO_TENANT, "manage.py up", "self-hosted")
                 _, token = keys.create_api_key(tenant, name="demo", scopes=list(SCOPES), actor="manage.py up")
                 return token
         finally:
