@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import aims, entries, purging, report, sizes, throughput, variants, wrk
+from bench import aims, entries, metering, purging, report, sizes, throughput, variants, wrk
 from bench.measurement import BenchError
 from bench.service import (
     Owner,
@@ -28,7 +28,7 @@ from bench.throughput import say
 from cacheservice.embedded import EmbeddedError
 from cacheservice.supervisor import Failed, StopRequested, stop_on_signals
 
-PARTS = ("throughput", "sizes", "purge")
+PARTS = ("throughput", "metering", "sizes", "purge")
 ENTRIES = 10_000
 SIZES = (1_000, 100_000, 1_000_000)
 EXPIRED = 1_000_000
@@ -112,6 +112,9 @@ def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, res
             report.throughput(rows)
             results["memory"] = memory = server_memory(service)
             reached += [*aims.of_throughput(rows), aims.of_memory(memory)]
+        if "metering" in parts:
+            results["metering"] = metered = metering.measure(service, dsn, ENTRIES, options.seconds)
+            reached += aims.of_metering(metered)
         if "purge" in parts:
             capacity = wrk.requests_of(service, "hit", LOAD_CONNECTIONS, options.seconds, ENTRIES).rate
             results["purge"] = purge = purging.measure(

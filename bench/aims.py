@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.metering import MeteringReport
 from bench.purging import PurgeReport
 from bench.throughput import NAMES, PGBENCH, Row, find
 
 # (kind of request, connections, least share of pgbench's reads a second)
-SHARES = (("hit", 32, 0.30), ("hit", 128, 0.35), ("put", 32, 0.12), ("put", 128, 0.12))
+SHARES = (("hit", 32, 0.17), ("hit", 128, 0.25), ("put", 32, 0.12), ("put", 128, 0.12))
 MOST_P50_TIMES = 5.0
 MOST_MEMORY_MB = 160.0
 MOST_SIZE_SPREAD = 0.20
 MOST_PURGE_TIMES = 2.0
+MOST_RECEIPT_BYTES = 40.0
+LEAST_FOLDED_HITS = 100_000
+MOST_USAGE_MS = 100.0
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,21 @@ def of_purge(report: PurgeReport) -> Aim:
     return Aim(
         name, f"≤ {MOST_PURGE_TIMES:.0f} ×", f"{times:.2f} × ({served:.2f} × once sent)", times <= MOST_PURGE_TIMES
     )
+
+
+def of_metering(report: MeteringReport) -> list[Aim]:
+    size, folded = report.receipt_bytes, report.folded_hits_per_second
+    aims = [
+        Aim(
+            f"receipts at {report.connections} connections",
+            f"≤ {MOST_RECEIPT_BYTES:.0f} bytes a hit",
+            f"{size:.1f}",
+            size <= MOST_RECEIPT_BYTES,
+        ),
+        Aim("hits folded by a rollup", f"≥ {LEAST_FOLDED_HITS:,}/s", f"{folded:,.0f}/s", folded >= LEAST_FOLDED_HITS),
+    ]
+    for name, seconds in report.usage_seconds.items():
+        measured = 1000 * seconds
+        aim = f"usage of a year, 50 keys, {name}"
+        aims.append(Aim(aim, f"≤ {MOST_USAGE_MS:.0f} ms", f"{measured:.0f} ms", measured <= MOST_USAGE_MS))
+    return aims

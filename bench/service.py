@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from cacheservice.supervisor import Child, server_command, wait_until_ready
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 ITEMS = "/api/v1/cache/"
+PLAN = "bench"
+CREDIT_UNITS = 10**12
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,18 @@ def running_database(directory: Path) -> Iterator[str]:
 
 
 def new_owner(name: str) -> Owner:
-    """A tenant with an API key that may do everything."""
+    """A prepaid tenant with credits enough, without a rate limit, and an API key that may do everything."""
     from accounts import keys
     from accounts.models import SCOPES
+    from billing import credits
+    from billing.models import LedgerEntry, Plan
+    from billing.tenants import create_tenant
 
-    tenant = keys.create_tenant(name, actor="bench")
+    terms = {"prepaid": True, "monthly_grant": 0, "free_storage": 0}
+    Plan.objects.get_or_create(code=PLAN, valid_from=date(2020, 1, 1), defaults=terms)
+    tenant = create_tenant(name, "bench", PLAN)
+    kind = LedgerEntry.Kind.PURCHASE
+    credits.grant(tenant.id, kind, CREDIT_UNITS, idempotency_key="bench", actor="bench")
     api_key, token = keys.create_api_key(tenant, name="bench", scopes=list(SCOPES), actor="bench")
     disconnect_django()
     return Owner(tenant.id, api_key.id, token)

@@ -10,9 +10,10 @@ from bench import pgbench, wrk
 from bench.measurement import Measurement, middle
 from bench.service import Owner, Service
 
-PGBENCH, BARE = "pgbench", "bare"
+PGBENCH, INSERT, BARE = "pgbench", "insert", "bare"
 NAMES = {
     PGBENCH: "pgbench read",
+    INSERT: "pgbench insert, commit",
     BARE: "bare ASGI",
     "hit": "GET hit",
     "miss": "GET miss",
@@ -53,6 +54,7 @@ def measure(
         say(f"{count} connections")
         kinds: dict[str, Run] = {
             PGBENCH: partial(pgbench.single_row_reads, dsn, owner.tenant_id, count, seconds, entries),
+            INSERT: partial(pgbench.single_row_inserts, dsn, count, seconds),
             BARE: partial(wrk.bare, bare, count, seconds),
         }
         for what in wrk.WHATS:
