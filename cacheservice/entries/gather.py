@@ -11,7 +11,7 @@ key once (one statement cannot touch a row twice).
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
@@ -39,9 +39,9 @@ class Request:
     """One operation that waits for its place in a batch. Its kind is its class."""
 
     weight: int = 0  # bytes it adds to a batch
-    locks: ClassVar[bool] = (
-        False  # its statement may wait for a lock, so it leaves one of several connections to others
-    )
+    # What its statement locks. Batches that would wait for each other's locks go one after the other, and so are larger:
+    # they leave one of several connections to the others.
+    locks: ClassVar[str | None] = None
     writes: Hashable | None = None  # what it changes: requests with an equal value go one after the other
     __slots__ = ("alone", "future", "retries", "since")
 
@@ -100,7 +100,7 @@ class Gatherer:
         self._following: dict[Hashable, deque[Request]] = {}  # a write under way or queued → the ones behind it
         self._connections: set[Connection] = set()
         self._free: list[Connection] = []
-        self._locking = 0  # connections on which a kind that locks is under way
+        self._locking: Counter[str] = Counter()  # batches under way, by what they lock
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduled = False
         self._closing = False
@@ -157,8 +157,12 @@ class Gatherer:
 
     def _next_batch(self) -> list[Request]:
         """The requests of the kind that has waited longest, up to the caps; empty when nothing may go now."""
-        may_lock = self._locking < max(1, self._size - 1)
-        while queues := [queue for kind, queue in self._queues.items() if queue and (may_lock or not kind.locks)]:
+        most = max(1, self._size - 1)
+        while queues := [
+            queue
+            for kind, queue in self._queues.items()
+            if queue and (kind.locks is None or self._locking[kind.locks] < most)
+        ]:
             queue = min(queues, key=lambda queue: queue[0].since) if len(queues) > 1 else queues[0]
             batch: list[Request] = []
             weight = 0
@@ -179,7 +183,8 @@ class Gatherer:
         kind = type(batch[0])
 
         def done(results: Results, error: StatementError | None) -> None:
-            self._locking -= kind.locks
+            if kind.locks is not None:
+                self._locking[kind.locks] -= 1
             if error is None:
                 self._settle(batch, results)
             else:
@@ -195,7 +200,8 @@ class Gatherer:
             self._settle_failure(connection, batch, StatementError(INTERNAL, str(error)))
             self._free.append(connection)
             return
-        self._locking += kind.locks
+        if kind.locks is not None:
+            self._locking[kind.locks] += 1
         connection.send(steps, done)
 
     def _settle(self, batch: list[Request], results: Results) -> None:

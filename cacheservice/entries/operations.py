@@ -139,6 +139,7 @@ class Read(Operation):
 
     __slots__ = ("receipt_id", "wanted")
     name, scope = b"read", "read"
+    locks = "account"
     statements = {b"read": sql.READ}
 
     def __init__(self, caller: Caller, space: int, key: str, wanted: bool) -> None:
@@ -188,7 +189,7 @@ class Change(Operation):
     """A write: it takes the tenant's lock, and meets its condition or fails with PreconditionFailed."""
 
     __slots__ = ("condition", "writes")
-    locks = True
+    locks = "tenant"
 
     def __init__(self, caller: Caller, space: int, key: str, condition: Condition) -> None:
         super().__init__(caller, space, key)
