@@ -1,4 +1,4 @@
-# make run | test | check | bench | lock | clean. Nothing is installed outside of .venv.
+# make run | test | check | bench | faults | lock | clean. Nothing is installed outside of .venv.
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv; HOST and PORT where `make run` listens.
 
@@ -10,7 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean preflight
+.PHONY: help run test check bench faults lock clean preflight
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   lint, types, migrations"
 	@echo "make bench   measure"
+	@echo "make faults  kill, cut, race and set clocks at full counts, for half an hour: docs/reliability.md"
 	@echo "make lock    choose the versions of the dependencies anew"
 	@echo "make clean   remove .venv and caches; data and keys under var/ stay"
 
@@ -39,6 +40,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(PY) -m bench
+
+faults: $(VENV)/dev.stamp
+	$(PY) -m tests.faults
 
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header

@@ -518,6 +518,22 @@ def test_concurrent_writers_never_pass_the_quota_nor_stay_out(bounded: Writer, c
             clock.advance(seconds(10))
 
 
+def test_full_tenant_is_told_so_while_others_expire_all_the_time() -> None:
+    """Booking those makes room for nothing here, and there are always new ones: that must not end in a 503."""
+    tenant = new_tenant()
+    caller = new_caller(tenant)
+    set_tenant_limits(tenant, storage_quota=QUOTA, actor=ACTOR)
+    query(
+        "insert into entry (tenant_id, space, key, value, data_key_version, size, tags, version, api_key_id, "
+        "created_at, expires_at) select %s, 0, 'key ' || i, '', 1, 0, '{}', i, %s, now() - interval '1 day', "
+        "now() + i * interval '0.1 ms' from generate_series(1, 10000) as i",
+        [tenant.id, caller.api_key_id],
+    )
+    with RunningStores() as stores:
+        told = [stores.at_once([stores[0].put(caller, "a", entry(bytes(QUOTA + 1)))]) for _ in range(10)]
+    assert [type(each) for [each] in told] == [StorageQuotaExceeded] * 10
+
+
 def test_refusal_names_the_bytes_and_leaves_the_old_value(server: RunningServer) -> None:
     key: Key = new_key(new_tenant())
     set_api_key_limits(key.row, storage_quota=100, actor=ACTOR)

@@ -39,7 +39,7 @@ class Request:
     """One operation that waits for its place in a batch. Its kind is its class."""
 
     weight: int = 0  # bytes it adds to a batch
-    # What its statement locks. Batches that would wait for each other's locks go one after the other, and so are larger:
+    # What its statement locks. Batches that would wait for each other go one after the other, and so are larger:
     # they leave one of several connections to the others.
     locks: ClassVar[str | None] = None
     writes: Hashable | None = None  # what it changes: requests with an equal value go one after the other
