@@ -11,8 +11,11 @@ from accounts.models import SCOPE_BITS, APIKey, DataKey, Tenant
 
 
 @transaction.atomic
-def create_tenant(name: str, actor: str) -> Tenant:
-    """A tenant with its first data key. Raises IntegrityError when the name is taken."""
+def add_tenant(name: str, actor: str) -> Tenant:
+    """A tenant with its first data key; it needs an account too, which `billing.tenants.create_tenant` gives it.
+
+    Raises IntegrityError when the name is taken.
+    """
     tenant = Tenant.objects.create(name=name)
     _add_data_key(tenant)
     audit.record(tenant.id, actor, "tenant.create", name)

@@ -6,6 +6,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import audit
+from accounts.models import Tenant
 from billing.models import Account, LedgerEntry, Plan
 from billing.plans import plan_of
 from billing.units import credits
@@ -41,18 +42,20 @@ def grant(tenant_id: int, kind: str, units: int, *, idempotency_key: str, actor:
 def grant_monthly() -> int:
     """Give every tenant what its plan grants for the running UTC month, once; returns to how many it was new."""
     granted = 0
-    for account in Account.objects.all().iterator():
+    for tenant_id in Tenant.objects.filter(data_keys__isnull=False).values_list("id", flat=True).distinct():
         try:
-            granted += grant_month(account)
+            granted += grant_month(tenant_id)
         except Plan.DoesNotExist:
-            log.critical("account_without_plan", tenant_id=account.tenant_id, plan=account.plan)
+            log.critical("account_without_plan", tenant_id=tenant_id)
     return granted
 
 
-def grant_month(account: Account) -> bool:
+@transaction.atomic
+def grant_month(tenant_id: int) -> bool:
     """Give one tenant what its plan grants for the running UTC month. False when it has it, or the plan grants none."""
+    account = Account.objects.select_for_update().get(tenant_id=tenant_id)
     units = plan_of(account).monthly_grant
     key = f"monthly {timezone.now():%Y-%m}"
-    if units == 0 or LedgerEntry.objects.filter(tenant_id=account.tenant_id, idempotency_key=key).exists():
+    if units == 0 or LedgerEntry.objects.filter(tenant_id=tenant_id, idempotency_key=key).exists():
         return False  # whatever another plan would have granted
-    return grant(account.tenant_id, LedgerEntry.Kind.MONTHLY, units, idempotency_key=key, actor="service")
+    return grant(tenant_id, LedgerEntry.Kind.MONTHLY, units, idempotency_key=key, actor="service")

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from accounts import audit, tokens
 from accounts.models import APIKey, Tenant
-from billing.models import Account, CreditWindow
+from billing.models import Account
 from billing.rows import django_rows
 
 
@@ -98,12 +98,13 @@ def set_api_key_limits(
 
 
 def _follow_credits(api_key: APIKey, *, wanted: bool) -> None:
-    """Begin, or end, to count the API key's charges of the running month. The snapshot must be behind the lock."""
+    """Begin to count the API key's charges of the running month. The snapshot must be behind the lock.
+
+    The window outlives the limit, for reads under way that still see the limit; nothing counts in it then.
+    """
     Account.objects.select_for_update(no_key=True).get(tenant_id=api_key.tenant_id)
     if wanted:
         django_rows(OPEN_CREDIT_WINDOW, {"tenant_id": api_key.tenant_id, "api_key_id": api_key.id})
-    else:
-        CreditWindow.objects.filter(tenant_id=api_key.tenant_id, api_key_id=api_key.id).delete()
 
 
 def _changed(**limits: Limit) -> dict[str, int | None]:

@@ -115,7 +115,7 @@ class Counts(models.Model):
     duplicates = models.BigIntegerField(db_default=0)  # of these, over a live entry
     deletes = models.BigIntegerField(db_default=0)  # live entries deleted
     units = models.BigIntegerField(db_default=0)  # charged
-    saved = models.DecimalField(max_digits=24, decimal_places=9, db_default=0)  # USD: the cost of what was hit
+    saved = models.DecimalField(max_digits=38, decimal_places=9, db_default=0)  # USD: the cost of what was hit
     storage_delta = models.BigIntegerField(db_default=0)
     storage_moment = models.DecimalField(max_digits=40, decimal_places=0, db_default=0)
 
@@ -176,7 +176,7 @@ class TagUsage(models.Model):
     day = models.DateField()
     tag = models.TextField(db_collation="C")
     hits = models.BigIntegerField()
-    saved = models.DecimalField(max_digits=24, decimal_places=9)
+    saved = models.DecimalField(max_digits=38, decimal_places=9)
 
     class Meta:
         db_table = "tag_usage"
@@ -202,7 +202,7 @@ class RateWindow(models.Model):
 
 
 class CreditWindow(models.Model):
-    """What an API key was charged in its latest UTC month. Every key with a credit limit has one, and no other."""
+    """What an API key was charged in its latest UTC month. Every key with a credit limit has one."""
 
     pk = models.CompositePrimaryKey("tenant_id", "api_key_id")
     tenant_id = models.BigIntegerField()

@@ -17,9 +17,9 @@ def create_tenant(name: str, actor: str, plan: str = DEFAULT_PLAN) -> Tenant:
     Raises IntegrityError when the name is taken, ValueError for an unknown plan.
     """
     _require_plan(plan)
-    tenant = keys.create_tenant(name, actor)
-    account = Account.objects.create(tenant=tenant, plan=plan, balance=0)
-    credits.grant_month(account)
+    tenant = keys.add_tenant(name, actor)
+    Account.objects.create(tenant=tenant, plan=plan, balance=0)
+    credits.grant_month(tenant.id)
     return tenant
 
 
@@ -30,7 +30,7 @@ def change_plan(tenant: Tenant, plan: str, actor: str) -> None:
     account = Account.objects.select_for_update().get(tenant=tenant)
     former, account.plan = account.plan, plan
     account.save(update_fields=["plan"])
-    credits.grant_month(account)
+    credits.grant_month(tenant.id)
     audit.record(tenant.id, actor, "tenant.change_plan", plan, former=former)
 
 

@@ -22,7 +22,7 @@ django: Any = get_asgi_application()  # its stubs want narrower messages than AS
 from accounts import tokens  # noqa: E402  after Django is set up
 from cacheservice import http  # noqa: E402
 from cacheservice.entries import items, lane, store  # noqa: E402
-from cacheservice.errors import APIError, Unavailable  # noqa: E402
+from cacheservice.errors import APIError, InvalidAPIKey, Unavailable  # noqa: E402
 from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,10 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in WITH_BODY and scope["path"].startswith("/api/"):
             body = await _read_body(scope, receive, headers)
     except APIError as error:
-        await http.send_answer(send, http.error_answer(error, request_id), request_id)
+        answer = http.error_answer(error, request_id)
+        rate = scope["state"].get("rate") if error.status != InvalidAPIKey.status else None
+        answer = answer._replace(headers=(*answer.headers, *http.rate_headers(rate)))
+        await http.send_answer(send, answer, request_id)
         return
     send = _logged(scope, request_id, send) if settings.ACCESS_LOG else send
     _in_django += 1
@@ -96,7 +99,10 @@ async def _read_body(scope: Scope, receive: Receive, headers: dict[bytes, bytes]
         return await bodies.read(receive, headers, items.max_body_bytes())
     caller = await store.current().caller(tokens.from_headers(headers))
     needed = items.SCOPES[scope["method"]] if lane.takes(scope) else None
-    return await items.read_body(store.current(), caller, needed, bodies, receive, headers)
+    try:
+        return await items.read_body(store.current(), caller, needed, bodies, receive, headers)
+    finally:
+        scope["state"]["rate"] = caller.rate
 
 
 def _logged(scope: Scope, request_id: str, send: Send) -> Send:

@@ -32,7 +32,7 @@ def close_months(until: date | None = None, *, tenant_id: int | None = None, sec
         raise ValueError(
             f"month: {months.wire(until)} cannot be closed yet; the latest that can is {months.wire(latest)}."
         )
-    _fold(until, tenant_id)
+    rollup.rollup()  # so that it is known who used something; what is left, each tenant's own close has folded
     issued, failed = 0, dict[int, Exception]()
     for each, month in _due(until, tenant_id, failed):
         if time.monotonic() > deadline:
@@ -60,7 +60,7 @@ def _close(tenant_id: int, month: date) -> bool:
     return invoices.close(tenant_id, month) is not None
 
 
-def _fold(until: date, tenant_id: int | None) -> None:
+def _fold(until: date, tenant_id: int) -> None:
     """Have the receipts of the months up to `until` in the rollups. Raises TimeoutError when that does not get done."""
     deadline = time.monotonic() + FOLD_SECONDS
     while left := invoices.not_folded(until, tenant_id):

@@ -167,3 +167,11 @@ def grant(tenant: Tenant, units: int) -> None:
 
 def change_plan(tenant: Tenant, plan: str) -> None:
     assert Account.objects.filter(tenant=tenant).update(plan=plan) == 1
+
+
+def tamper(tenant_id: int, key: str) -> None:
+    """Change a byte of the sealed value behind the service's back: it does not open any more."""
+    query(
+        "update entry set value = set_byte(value, 20, get_byte(value, 20) # 1) where tenant_id = %s and key = %s",
+        [tenant_id, key],
+    )

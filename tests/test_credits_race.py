@@ -176,6 +176,16 @@ def test_balance_and_limit_hold_together(stores: RunningStores) -> None:
     assert discrepancies(tenant.id) == []
 
 
+def test_what_a_limit_refuses_takes_no_credits_from_others(stores: RunningStores) -> None:
+    """In one batch: the balance has to pay only for what the limits let through."""
+    tenant, (limited, other) = prepaid_callers(stores, 40, count=2)
+    limit_credits(limited, 1)
+    told = stores.at_once([stores[0].get(caller, "a") for caller in [limited] * 54 + [other] * 10])
+    assert Counter(map(type, told[:54])) == paid(1, 53)
+    assert Counter(map(type, told[54:])) == paid(10, 0)
+    assert balance(tenant.id) == 29
+
+
 def test_refusal_by_the_limit_says_so(server: RunningServer) -> None:
     key = new_key(new_tenant())
     set_api_key_limits(key.row, credit_limit=2, actor=ACTOR)

@@ -48,7 +48,8 @@ def tenant_id() -> int:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 7)
+    for bound in ("FIRST_CHUNK", "LEAST", "MOST"):
+        monkeypatch.setattr(module, bound, 7)
 
 
 # What the receipts say
@@ -234,7 +235,7 @@ django.setup()
 from django.db import connection
 from cacheservice.entries import rollup
 connection.settings_dict["NAME"], after, before = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-rollup.CHUNK = 7
+rollup.FIRST_CHUNK = rollup.LEAST = rollup.MOST = 7
 left = {"after": after, "before": before}
 def kill(when):
     left[when] -= 1

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from cacheservice.entries import items, requests
 from cacheservice.entries.operations import Caller
-from cacheservice.entries.requests import NO_CONDITION, BatchOperation, DeleteOperation, GetOperation
+from cacheservice.entries.requests import NO_CONDITION, BatchOperation, GetOperation, PutOperation
 from cacheservice.entries.store import Allowance, Store
 from cacheservice.errors import APIError
 from cacheservice.http import JSON, Answer, error_answer
@@ -51,15 +51,28 @@ def _parse(operation: msgspec.Raw) -> Parsed:
 
 
 async def _result(store: Store, caller: Caller, parsed: Parsed, allowance: Allowance, request_id: str) -> Answer:
+    asked = False  # whether a statement has counted it against the rate limit
     try:
         if isinstance(parsed, APIError):
             raise parsed
+        entry = (
+            requests.put_operation_entry(parsed, settings.MAX_VALUE_BYTES) if isinstance(parsed, PutOperation) else None
+        )
+        asked = True
         if isinstance(parsed, GetOperation):
             hit = await store.get(caller, parsed.key, allowance=allowance)
             return items.miss_answer(parsed.key) if hit is None else items.hit_answer(parsed.key, hit)
-        if isinstance(parsed, DeleteOperation):
+        if entry is None:
             return await items.delete_answer(store, caller, parsed.key, NO_CONDITION)
-        entry = requests.put_operation_entry(parsed, settings.MAX_VALUE_BYTES)
         return await items.put_answer(store, caller, parsed.key, entry, NO_CONDITION)
     except APIError as error:
-        return error_answer(error, request_id)
+        return error_answer(error if asked else await _counted(store, caller, error), request_id)
+
+
+async def _counted(store: Store, caller: Caller, error: APIError) -> APIError:
+    """What no statement has seen counts against the rate limit too; the error, or that the limit is reached."""
+    try:
+        await store.authorise(caller, None)
+    except APIError as refusal:
+        return refusal
+    return error

@@ -91,6 +91,10 @@ class DataKeyReplaced(Exception):
 class QuotaUncertain(Exception):
     """Over a storage quota together with others' writes, or with expired entries: book those, and repeat it alone."""
 
+    def __init__(self, refusal: StorageQuotaExceeded) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal  # where that does not help
+
 
 class Operation(Request):
     """An operation of a caller on one key."""
@@ -180,7 +184,7 @@ class Read(Operation):
         if outcome == Outcome.NO_CREDITS:
             self.fail(InsufficientCredits.of_balance(_int8(value(row, 4)), _number(value(row, 13))))
         elif outcome == Outcome.OVER_CREDIT_LIMIT:
-            self.fail(InsufficientCredits.of_limit(_number(value(row, 4)), _number(value(row, 5))))
+            self.fail(InsufficientCredits.of_limit(_int8(value(row, 4)), _number(value(row, 5))))
         else:
             super().refuse(outcome, value, row)
 
@@ -272,11 +276,9 @@ class Write(Change):
         if outcome == Outcome.DATA_KEY_REPLACED:
             self.fail(DataKeyReplaced())
         elif outcome in (Outcome.OVER_TENANT_QUOTA, Outcome.OVER_API_KEY_QUOTA):
-            if value(row, 6) == b"\x01":
-                self.fail(QuotaUncertain())
-            else:
-                whose = "tenant" if outcome == Outcome.OVER_TENANT_QUOTA else "API key"
-                self.fail(StorageQuotaExceeded(whose, self.size, _number(value(row, 4)), _number(value(row, 5))))
+            whose = "tenant" if outcome == Outcome.OVER_TENANT_QUOTA else "API key"
+            refusal = StorageQuotaExceeded(whose, self.size, _int8(value(row, 4)), _number(value(row, 5)))
+            self.fail(QuotaUncertain(refusal) if value(row, 6) == b"\x01" else refusal)
         else:
             super().refuse(outcome, value, row)
 
@@ -330,22 +332,29 @@ class Delete(Change):
 
 
 class Authorise(Operation):
-    """Whether the caller holds, for work that is not gathered. Outcome: its scopes as bits."""
+    """Whether the caller holds and has the scope (None: any will do), for work that is not gathered. Outcome: None."""
 
-    __slots__ = ("requests",)
+    __slots__ = ("needed", "requests")
     statements = {b"authorise": sql.AUTHORISE}
 
-    def __init__(self, caller: Caller, requests: int) -> None:
+    def __init__(self, caller: Caller, needed: str | None, requests: int) -> None:
         super().__init__(caller, 0, "")
-        self.requests = requests
+        self.needed, self.requests = needed, requests
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:
         callers, _, places = _callers(batch)
-        return [(b"authorise", (*callers, *places[:2]))]
+        needed = int2s([SCOPE_BITS.get(authorise.needed, 0) for authorise in batch])
+        return [(b"authorise", (*callers, *places[:2], needed))]
 
     def read_row(self, value: Any, row: int) -> None:
-        self.answer(_number(value(row, 4)))
+        self.answer(None)
+
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.NO_SCOPE and self.needed is not None:
+            self.fail(Forbidden.missing_scope(self.needed))
+        else:
+            super().refuse(outcome, value, row)
 
 
 class LookUp(Request):

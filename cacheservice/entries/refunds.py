@@ -96,6 +96,7 @@ class Refunds:
                     await self._book(self._open[0])
                 except APIError as error:
                     log.warning("refund_postponed", reason=error.message, count=len(self._open))
+                    self._open.rotate(-1)  # one that fails for good must not hold up the others
                     await asyncio.sleep(PAUSE_SECONDS)
                 else:
                     self._open.popleft()

@@ -122,14 +122,14 @@ buried as (
 )"""
 
 
-# ... $5 the request's caller (ordinal), $6 later.
+# ... $5 the request's caller (ordinal), $6 later, $7 the scope bit needed, or 0.
 AUTHORISE: Final = (
     _CALLER
     + b"""
-select q.n::int4, (case when """
+select q.n::int4, (case when q.scope <> 0 and c.scopes & q.scope = 0 then 1 when """
     + _OVER_RATE
-    + b""" then 2 else 0 end)::int2, c.rate_limit, r.used, c.scopes
-from unnest($5::int4[], $6::int4[]) with ordinality as q (caller, later, n)"""
+    + b""" then 2 else 0 end)::int2, c.rate_limit, r.used
+from unnest($5::int4[], $6::int4[], $7::int2[]) with ordinality as q (caller, later, scope, n)"""
     + _WITH_CALLER
 )
 
@@ -326,9 +326,10 @@ select q.n::int4, q.outcome::int2, q.rate_limit, q.used,
        case q.outcome when 7 then coalesce(q.tenant_bytes, 0) when 8 then coalesce(q.api_key_bytes, 0) end,
        case q.outcome when 7 then q.storage_quota when 8 then q.api_key_storage_quota end,
        case when q.outcome in (7, 8) then
-         (q.outcome = 7 and coalesce(q.tenant_bytes, 0) + q.tenant_delta <= q.storage_quota)
-         or (q.outcome = 8 and coalesce(q.api_key_bytes, 0) + q.api_key_delta <= q.api_key_storage_quota)
-         or exists (select from entry x where x.tenant_id = q.tenant_id and x.expires_at <= statement_timestamp())
+         case q.outcome when 7 then coalesce(q.tenant_bytes, 0) + q.tenant_delta <= q.storage_quota
+                        else coalesce(q.api_key_bytes, 0) + q.api_key_delta <= q.api_key_storage_quota end
+         or q.size <= case q.outcome when 7 then q.storage_quota else q.api_key_storage_quota end and exists (
+           select from entry x where x.tenant_id = q.tenant_id and x.expires_at <= statement_timestamp())
        end as again,
        q.live, w.created_at, w.expires_at
 from decided q left join written w on w.version = q.new_version

@@ -15,7 +15,6 @@ from django.conf import settings
 
 from accounts import sql as accounts_sql
 from accounts import tokens
-from accounts.models import SCOPE_BITS
 from cacheservice.entries import collection, crypto, purge, sql
 from cacheservice.entries.collection import Selection
 from cacheservice.entries.datakeys import DataKey, DataKeys, NoDataKey
@@ -39,7 +38,7 @@ from cacheservice.entries.operations import (
 from cacheservice.entries.refunds import Charge, Refunds
 from cacheservice.entries.requests import NO_CONDITION, Condition, NewEntry
 from cacheservice.entries.side import SidePool
-from cacheservice.errors import APIError, Forbidden, InternalError, InvalidAPIKey, Unavailable, ValueTooLarge
+from cacheservice.errors import APIError, InternalError, InvalidAPIKey, Unavailable, ValueTooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -143,9 +142,7 @@ class Store:
         """Raises InvalidAPIKey when the caller no longer holds, Forbidden when it lacks the scope (None: any does),
         RateLimitExceeded. `requests`: how many this is for the rate limit; 0 where an operation follows that counts.
         """
-        scopes = await self._run(Authorise(caller, requests))
-        if scope is not None and not scopes & SCOPE_BITS[scope]:
-            raise Forbidden.missing_scope(scope)
+        await self._run(Authorise(caller, scope, requests))
 
     # One entry
 
@@ -199,6 +196,7 @@ class Store:
     ) -> Stored:
         """Raises PreconditionFailed when `condition` is not met, StorageQuotaExceeded."""
         alone = False
+        refusal: APIError = Unavailable("The tenant's data key is being rotated: try again.")
         for _ in range(ATTEMPTS):
             data_key = await self._sealing_key(caller)
             version = secrets.randbits(64) - (1 << 63)
@@ -228,12 +226,12 @@ class Store:
             except DataKeyReplaced:
                 self._data_keys.replaced(caller.tenant_id)
                 continue
-            except QuotaUncertain:
+            except QuotaUncertain as error:
                 await self.book_expired(caller.tenant_id)
-                alone = True
+                alone, refusal = True, error.refusal
                 continue
             return Stored(version, size, written.created_at, written.expires_at, written.replaced)
-        raise Unavailable("Other writes of this tenant were faster, time and again: try again.")
+        raise refusal
 
     async def patch(
         self,
@@ -263,9 +261,9 @@ class Store:
 
     async def book_expired(self, tenant_id: int) -> None:
         """Remove the tenant's expired entries and book their storage."""
-        count = purge.MOST
-        while count == purge.MOST:
-            parameters = purge.purge_parameters({tenant_id: purge.NEVER}, purge.MOST)
+        count = purge.BOOKED
+        while count == purge.BOOKED:
+            parameters = purge.purge_parameters({tenant_id: purge.NEVER}, purge.BOOKED)
             rows = await self._scans.rows(sql.PURGE, parameters, lock_tenant=tenant_id)
             count = sum(count for _, count, _ in rows)
 

@@ -12,7 +12,7 @@ from cacheservice.authentication import caller_of
 from cacheservice.entries import batch, collection, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
-from cacheservice.errors import InvalidRequest, NotFound
+from cacheservice.errors import APIError, InvalidRequest, NotFound
 from cacheservice.http import JSON, Answer
 from cacheservice.middleware import request_id
 from cacheservice.views import APIView, asgi_scope, content_type, query_string, to_django
@@ -102,8 +102,12 @@ class BatchView(APIView):
 
     @schema.run_batch
     def post(self, request: Request) -> HttpResponse:
-        requests.parse_query(query_string(request), ())
-        operations = requests.parse_batch(content_type(request), request._request.body, settings.MAX_VALUE_BYTES)
+        try:
+            requests.parse_query(query_string(request), ())
+            operations = requests.parse_batch(content_type(request), request._request.body, settings.MAX_VALUE_BYTES)
+        except APIError:
+            async_to_sync(store.current().authorise)(caller_of(request), None)  # one that has no operations counts too
+            raise
         answer = async_to_sync(batch.answer)(
             store.current(), caller_of(request), operations, request_id(request._request)
         )

@@ -1,10 +1,12 @@
 from django.db import migrations
 
+EXPIRED = "delete from entry where expires_at <= now()"
+
 # Entries from before there were meters begin to count now, each API key's with a receipt.
 METER = """
 with event as materialized (
   select tenant_id, api_key_id, sum(size)::bigint as bytes, now() as at,
-         sum(size) * (extract(epoch from now()) * 1000000)::bigint as moment
+         sum(size) * (extract(epoch from now()) * 1000000) as moment
   from entry group by tenant_id, api_key_id
 ),
 metered as (
@@ -21,4 +23,7 @@ select tenant_id, row_number() over (order by tenant_id, api_key_id), api_key_id
 class Migration(migrations.Migration):
     dependencies = [("entries", "0002_stats"), ("billing", "0002_plans_and_prices")]
 
-    operations = [migrations.RunSQL(METER, migrations.RunSQL.noop)]
+    operations = [
+        migrations.RunSQL(EXPIRED, migrations.RunSQL.noop),
+        migrations.RunSQL(METER, migrations.RunSQL.noop),
+    ]
