@@ -8,6 +8,7 @@
     ├── Forbidden              403 forbidden
     ├── NotFound               404 not_found
     ├── MethodNotAllowed       405 method_not_allowed
+    ├── LeaseLost              409 lease_lost
     ├── PreconditionFailed     412 precondition_failed
     ├── ValueTooLarge          413 value_too_large
     ├── UnsupportedMediaType   415 unsupported_media_type
@@ -114,6 +115,18 @@ class MethodNotAllowed(APIError):
     def __init__(self, method: str, allowed: list[str]) -> None:
         super().__init__(f"{method} is not allowed here: use {', '.join(allowed)}.")
         self.headers = ((b"allow", ", ".join(allowed).encode()),)
+
+
+class LeaseLost(APIError):
+    """Nothing is written."""
+
+    status, code = 409, "lease_lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "X-Cache-Lease: this lease has expired, was used or was voided; nothing was written. "
+            "Get the entry again: someone else may have filled it."
+        )
 
 
 class PreconditionFailed(APIError):

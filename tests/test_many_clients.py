@@ -21,7 +21,7 @@ from tests.store_cast import database_dsn
 
 CLIENTS = 2000 if os.environ.get("CACHE_TEST_SCALE") == "full" else 400
 ROUNDS = 5
-MOST_CONNECTIONS = settings.DATABASE_CONNECTIONS + 2 * side.CONNECTIONS
+MOST_CONNECTIONS = settings.DATABASE_CONNECTIONS + 2 * side.CONNECTIONS + 1  # and one listens for leases
 
 
 def connections(watcher: psycopg.Connection[tuple[int]]) -> int:

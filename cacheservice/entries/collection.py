@@ -121,6 +121,8 @@ async def top(database: Database, tenant_id: int, by: str, limit: int) -> list[d
 async def delete(side: SidePool, caller: Caller, selection: Selection) -> int:
     """Delete what is selected and stood at the start, in short transactions; how many live entries that were."""
     parameters = selection.parameters(caller.tenant_id)
+    place = {"tenant_id": caller.tenant_id, "space": Space.TENANT}
+    await side.rows(sql.VOID_LEASES, place, lock_tenant=caller.tenant_id)
     limits = {"limit": DELETE_ENTRIES, "bytes": DELETE_BYTES}
     deleted, after, started = 0, "", None
     while doomed := await side.rows(sql.DOOMED, {**parameters, **limits, "after": after, "started": started}):

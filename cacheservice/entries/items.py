@@ -84,12 +84,26 @@ async def answer(
 
 
 async def _get(store: Store, caller: Caller, key: str, query: bytes, headers: Headers) -> Answer:
-    raw = bool(query) and requests.parse_flag(requests.parse_query(query, ("raw",)), "raw")
-    hit = await store.get(caller, key)
-    if hit is None:
-        if raw:
-            raise missing(key)
-        return miss_answer(key)
+    if not query:
+        hit = await store.get(caller, key)
+        return miss_answer(key) if hit is None else _hit_answer(key, hit, headers, raw=False)
+    parameters = requests.parse_query(query, ("raw", "lease", "wait"))
+    raw = requests.parse_flag(parameters, "raw")
+    seconds, wait = requests.parse_lease(parameters)
+    token: int | None = None
+    if seconds:
+        outcome = await store.get_or_lease(caller, key, seconds=seconds, wait=wait)
+        hit, token = (outcome, None) if isinstance(outcome, Hit) else (None, outcome)
+    else:
+        hit = await store.get(caller, key)
+    if hit is not None:
+        return _hit_answer(key, hit, headers, raw=raw)
+    if raw:
+        raise missing(key, token)
+    return lease_answer(key, token) if seconds else miss_answer(key)
+
+
+def _hit_answer(key: str, hit: Hit, headers: Headers, *, raw: bool) -> Answer:
     none_match = headers.get(b"if-none-match")
     if none_match is not None and requests.matches(none_match.decode("latin-1"), hit.version):
         return Answer(304, charged_headers(hit), b"", hit.charge)
@@ -111,7 +125,7 @@ async def _head(store: Store, caller: Caller, key: str, query: bytes) -> Answer:
 async def _put(store: Store, caller: Caller, key: str, query: bytes, headers: Headers, body: bytes) -> Answer:
     condition = _condition(headers)
     entry = requests.parse_put(headers.get(b"content-type"), query, body, settings.MAX_VALUE_BYTES)
-    return await put_answer(store, caller, key, entry, condition)
+    return await put_answer(store, caller, key, entry, condition, lease=requests.parse_lease_token(headers))
 
 
 async def _patch(store: Store, caller: Caller, key: str, query: bytes, headers: Headers, body: bytes) -> Answer:
@@ -127,16 +141,19 @@ async def _patch(store: Store, caller: Caller, key: str, query: bytes, headers: 
 
 async def _delete(store: Store, caller: Caller, key: str, query: bytes, headers: Headers) -> Answer:
     requests.parse_query(query, ())
-    return await delete_answer(store, caller, key, _condition(headers, create=False))
+    condition = _condition(headers, create=False)
+    return await delete_answer(store, caller, key, condition, lease=requests.parse_lease_token(headers))
 
 
-async def put_answer(store: Store, caller: Caller, key: str, entry: NewEntry, condition: Condition) -> Answer:
-    stored = await store.put(caller, key, entry, condition)
+async def put_answer(
+    store: Store, caller: Caller, key: str, entry: NewEntry, condition: Condition, *, lease: int = 0
+) -> Answer:
+    stored = await store.put(caller, key, entry, condition, lease=lease)
     return _stored_answer(200 if stored.replaced else 201, key, stored)
 
 
-async def delete_answer(store: Store, caller: Caller, key: str, condition: Condition) -> Answer:
-    deleted = await store.delete(caller, key, condition)
+async def delete_answer(store: Store, caller: Caller, key: str, condition: Condition, *, lease: int = 0) -> Answer:
+    deleted = await store.delete(caller, key, condition, lease=lease)
     return Answer(200, (JSON,), msgspec.json.encode({"key": key, "deleted": deleted}))
 
 
@@ -175,10 +192,21 @@ def miss_answer(key: str) -> Answer:
     return Answer(200, (JSON, _MISS), msgspec.json.encode({"key": key, "hit": False}))
 
 
-def missing(key: str) -> NotFound:
+def lease_answer(key: str, token: int | None) -> Answer:
+    """A miss whose asker got the lease, or did not."""
+    lease = None if token is None else requests.lease_text(token)
+    body = msgspec.json.encode({"key": key, "hit": False, "lease": lease})
+    return Answer(200, (JSON, _MISS, *_lease_headers(token)), body)
+
+
+def missing(key: str, token: int | None = None) -> NotFound:
     error = NotFound("There is no live entry under this key: it was never written, was deleted, or has expired.")
-    error.headers = (_MISS,)
+    error.headers = (_MISS, *_lease_headers(token))
     return error
+
+
+def _lease_headers(token: int | None) -> tuple[tuple[bytes, bytes], ...]:
+    return () if token is None else ((b"x-cache-lease", requests.lease_text(token).encode()),)
 
 
 def wire_time(microseconds: int) -> bytes:

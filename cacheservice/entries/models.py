@@ -44,6 +44,27 @@ class Entry(models.Model):
         return f"{self.key} of tenant {self.tenant_id}"
 
 
+class Lease(models.Model):
+    """Who may fill a missing entry, until when. Unlogged (see the migration): what a crash loses is only the turn.
+
+    A lease that was given up or voided has token 0; the row stays while somebody may wait.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "space", "key")
+    tenant_id = models.BigIntegerField()
+    space = models.SmallIntegerField(choices=Space.choices)
+    key = models.TextField(db_collation="C")
+    token = models.BigIntegerField()
+    expires_at = models.DateTimeField()
+    waited = models.BooleanField(default=False)  # somebody waits for its end, and is to be notified
+
+    class Meta:
+        db_table = "lease"
+
+    def __str__(self) -> str:
+        return f"lease of {self.key}"
+
+
 class EntryStats(models.Model):
     """How often a version of an entry was hit; made when its first hit is folded."""
 

@@ -10,7 +10,7 @@ import hmac
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, ClassVar, NamedTuple
 
 from accounts.models import SCOPE_BITS, random_id
@@ -19,11 +19,12 @@ from cacheservice.entries import sql
 from cacheservice.entries.arrays import bools, byteas, int2s, int4s, int8s, texts
 from cacheservice.entries.connection import Results, Step
 from cacheservice.entries.gather import Request
-from cacheservice.entries.requests import Condition
+from cacheservice.entries.requests import NO_CONDITION, Condition
 from cacheservice.errors import (
     Forbidden,
     InsufficientCredits,
     InvalidAPIKey,
+    LeaseLost,
     RateLimitExceeded,
     StorageQuotaExceeded,
 )
@@ -55,6 +56,15 @@ class Outcome(IntEnum):
     DATA_KEY_REPLACED = 6
     OVER_TENANT_QUOTA = 7
     OVER_API_KEY_QUOTA = 8
+    LEASE_LOST = 9
+
+
+class LeaseState(Enum):
+    """What came of asking for a lease."""
+
+    TAKEN = "taken"
+    HELD = "held"  # by someone else
+    FILLED = "filled"  # the entry is there
 
 
 class Found(NamedTuple):
@@ -227,9 +237,20 @@ class Change(Operation):
 
 
 class Write(Change):
-    """Outcome: Written. Raises DataKeyReplaced, QuotaUncertain."""
+    """Outcome: Written. Raises DataKeyReplaced, QuotaUncertain, LeaseLost."""
 
-    __slots__ = ("content_type", "cost", "data_key_version", "sealed", "size", "tags", "ttl", "version", "weight")
+    __slots__ = (
+        "content_type",
+        "cost",
+        "data_key_version",
+        "lease",
+        "sealed",
+        "size",
+        "tags",
+        "ttl",
+        "version",
+        "weight",
+    )
     name, scope = b"write", "write"
     statements = {b"begin": sql.BEGIN, b"lock": sql.LOCK, b"write": sql.WRITE, b"commit": sql.COMMIT}
 
@@ -248,8 +269,10 @@ class Write(Change):
         tags: list[str],
         cost: str | None,
         version: int,
+        lease: int,
     ) -> None:
         super().__init__(caller, space, key, condition)
+        self.lease = lease
         self.sealed, self.data_key_version, self.version = sealed, data_key_version, version
         self.size, self.content_type, self.ttl, self.cost = size, content_type, ttl, cost
         self.tags = TAG_SEPARATOR.join(tags)
@@ -267,6 +290,7 @@ class Write(Change):
             texts([write.tags for write in batch]),
             texts([write.cost for write in batch]),
             int8s([write.version for write in batch]),
+            int8s([write.lease for write in batch]),
         )
 
     def read_row(self, value: Any, row: int) -> None:
@@ -275,6 +299,8 @@ class Write(Change):
     def refuse(self, outcome: int, value: Any, row: int) -> None:
         if outcome == Outcome.DATA_KEY_REPLACED:
             self.fail(DataKeyReplaced())
+        elif outcome == Outcome.LEASE_LOST:
+            self.fail(LeaseLost())
         elif outcome in (Outcome.OVER_TENANT_QUOTA, Outcome.OVER_API_KEY_QUOTA):
             whose = "tenant" if outcome == Outcome.OVER_TENANT_QUOTA else "API key"
             refusal = StorageQuotaExceeded(whose, self.size, _int8(value(row, 4)), _number(value(row, 5)))
@@ -313,15 +339,19 @@ class Update(Change):
 
 
 class Delete(Change):
-    """Outcome: whether a live entry was deleted."""
+    """Outcome: whether a live entry was deleted. With a lease it only gives that back."""
 
-    __slots__ = ()
+    __slots__ = ("lease",)
     name, scope = b"delete", "delete"
     statements = {b"begin": sql.BEGIN, b"lock": sql.LOCK, b"delete": sql.DELETE, b"commit": sql.COMMIT}
 
+    def __init__(self, caller: Caller, space: int, key: str, condition: Condition, lease: int = 0) -> None:
+        super().__init__(caller, space, key, condition)
+        self.lease = lease
+
     @classmethod
     def columns(cls, batch: list[Any]) -> Sequence[bytes]:
-        return (_INT8.pack(random_id()),)
+        return _INT8.pack(random_id()), int8s([delete.lease for delete in batch])
 
     def read_row(self, value: Any, row: int) -> None:
         live, deleted = value(row, 4) == b"\x01", value(row, 5) == b"\x01"
@@ -329,6 +359,39 @@ class Delete(Change):
             self.fail(self.condition.failed())
         else:
             self.answer(live and deleted)
+
+
+class Lease(Change):
+    """Takes the lease on a missing entry. Outcome: Leased."""
+
+    __slots__ = ("seconds", "token", "waits")
+    name, scope = b"lease", "write"
+    requests = 0  # the read that missed has counted
+    statements = {b"begin": sql.BEGIN, b"lock": sql.LOCK, b"lease": sql.LEASE, b"commit": sql.COMMIT}
+
+    def __init__(self, caller: Caller, space: int, key: str, seconds: int, *, waits: bool) -> None:
+        super().__init__(caller, space, key, NO_CONDITION)
+        self.seconds, self.waits = seconds, waits
+        self.token = random_id() | 1  # never 0, which is none
+
+    @classmethod
+    def encode(cls, batch: list[Any]) -> list[Step]:
+        callers, _, places = _callers(batch)
+        parameters = (
+            *callers,
+            *places,
+            struct.pack("!h", SCOPE_BITS["read"] | SCOPE_BITS["write"]),
+            int4s([lease.seconds for lease in batch]),
+            int8s([lease.token for lease in batch]),
+            bools([lease.waits for lease in batch]),
+        )
+        return [(b"begin", ()), (b"lock", callers[:1]), (b"lease", parameters), (b"commit", ())]
+
+    def read_row(self, value: Any, row: int) -> None:
+        if value(row, 5) == b"\x01":
+            self.answer(LeaseState.TAKEN)
+        else:
+            self.answer(LeaseState.FILLED if value(row, 4) == b"\x01" else LeaseState.HELD)
 
 
 class Authorise(Operation):

@@ -19,6 +19,7 @@ MAX_TTL_SECONDS = 31_536_000
 DEFAULT_TTL_SECONDS = 604_800
 MAX_TAGS, MAX_TAG_BYTES = 32, 128
 MAX_OPERATIONS = 256
+MAX_LEASE_SECONDS, MAX_WAIT_SECONDS = 300, 60
 MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
 MAX_CONTENT_TYPE_BYTES = 255
 
@@ -143,6 +144,7 @@ _VERSION = re.compile(r'"([0-9a-f]{16})"')
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COST = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _TOO_DEEP = f"value: it is nested too deeply; at most {nesting.MAX_NESTING} levels are taken."
+_LEASE = re.compile(rb"[0-9a-f]{16}")
 _INTEGER = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*;[\t -~]*)?")
 
@@ -290,6 +292,36 @@ def parse_choice(parameters: Mapping[str, list[str]], name: str, choices: Collec
         known = " or ".join(f"'{choice}'" for choice in choices)
         raise InvalidRequest(f"{name}: send {known}, or leave it out, not '{shown(value)}'.")
     return value
+
+
+def parse_lease(parameters: Mapping[str, list[str]]) -> tuple[int, int]:
+    """For how many seconds a lease is asked for (0: not), and how long to wait for whoever holds it."""
+    if "wait" in parameters and "lease" not in parameters:
+        raise InvalidRequest("wait: it is for requests with 'lease'; add 'lease', or leave 'wait' out.")
+    return _seconds(parameters, "lease", 1, MAX_LEASE_SECONDS), _seconds(parameters, "wait", 0, MAX_WAIT_SECONDS)
+
+
+def _seconds(parameters: Mapping[str, list[str]], name: str, least: int, most: int) -> int:
+    if name not in parameters:
+        return 0
+    [text] = parameters[name]
+    if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+        raise InvalidRequest(f"{name}: send whole seconds from {least} to {most}, not '{shown(text)}'.")
+    return int(text)
+
+
+def lease_text(token: int) -> str:
+    return f"{token:016x}"
+
+
+def parse_lease_token(headers: Mapping[bytes, bytes]) -> int:
+    """The lease that a PUT fills or a DELETE gives back; 0 when it has none."""
+    text = headers.get(b"x-cache-lease")
+    if text is None:
+        return 0
+    if not _LEASE.fullmatch(text) or not 0 < int(text, 16) < 1 << 63:
+        raise InvalidRequest("X-Cache-Lease: send the text of 'lease' as it came with the miss.")
+    return int(text, 16)
 
 
 def check_tags(tags: list[str]) -> list[str]:

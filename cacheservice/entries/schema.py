@@ -42,6 +42,9 @@ class CacheMiss(msgspec.Struct):
 
     key: requests.KeyText
     hit: Annotated[bool, msgspec.Meta(extra_json_schema={"const": False})]
+    lease: Annotated[
+        str | None, msgspec.Meta(description="With `lease`: to fill the entry with; null: it is held.")
+    ] | (msgspec.UnsetType) = msgspec.UNSET
 
 
 class Deleted(msgspec.Struct):
@@ -168,6 +171,13 @@ _PREFIX = OpenApiParameter(
     OpenApiParameter.QUERY,
     description="What the keys begin with.",
 )
+
+
+def _lease(description: str) -> OpenApiParameter:
+    token = {"type": "string", "pattern": "^[0-7][0-9a-f]{14}[13579bdf]$"}
+    return OpenApiParameter("X-Cache-Lease", token, OpenApiParameter.HEADER, description=description)
+
+
 _BOOLEAN = {"type": "string", "enum": ["true", "false"]}
 _VALUE_EXAMPLE = {
     "value": {"role": "assistant", "content": "Hello!"},
@@ -197,6 +207,7 @@ ERRORS = {
     402: "`insufficient_credits` or `storage_quota_exceeded`: nothing was given, written or charged.",
     403: "`forbidden`: the API key lacks the scope.",
     404: "`not_found`",
+    409: "`lease_lost`: the lease has expired, was used or was voided; nothing was written.",
     412: "`precondition_failed`: If-Match or If-None-Match is not met; nothing was changed.",
     413: "`value_too_large`",
     415: "`unsupported_media_type`: the message names the header to add.",
@@ -217,6 +228,18 @@ get_item = extend_schema(
         _KEY,
         OpenApiParameter("raw", _BOOLEAN, OpenApiParameter.QUERY, description="The bare value; a miss is then 404."),
         OpenApiParameter(
+            "lease",
+            {"type": "integer", "minimum": 1, "maximum": requests.MAX_LEASE_SECONDS},
+            OpenApiParameter.QUERY,
+            description="On a miss, one caller gets a lease for so many seconds and shall fill the entry.",
+        ),
+        OpenApiParameter(
+            "wait",
+            {"type": "integer", "minimum": 0, "maximum": requests.MAX_WAIT_SECONDS},
+            OpenApiParameter.QUERY,
+            description="With `lease`: how many seconds to wait while another caller fills the entry.",
+        ),
+        OpenApiParameter(
             "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag: `304` when it is current."
         ),
         _ETAG,
@@ -235,12 +258,12 @@ put_item = extend_schema(
         "JSON stores `value`, byte for byte as sent. Any other Content-Type stores the body itself with its type; "
         "`ttl`, `tag` (repeatable) and `cost` then come as query parameters. Writing is free."
     ),
-    parameters=[_KEY, _IF_MATCH, _CREATE_ONLY, _ETAG],
+    parameters=[_KEY, _IF_MATCH, _CREATE_ONLY, _lease("Fill the entry with this lease."), _ETAG],
     request={
         "application/json": ref(requests.PutBody),
         "application/octet-stream": {"type": "string", "format": "binary"},
     },
-    responses=answers({200: (_STORED, "Replaced."), 201: (_STORED, "New.")}, 402, 412, 413, 415),
+    responses=answers({200: (_STORED, "Replaced."), 201: (_STORED, "New.")}, 402, 409, 412, 413, 415),
     examples=[OpenApiExample("A chat message", _VALUE_EXAMPLE, request_only=True, media_type="application/json")],
 )
 patch_item = extend_schema(
@@ -255,7 +278,7 @@ delete_item = extend_schema(
     operation_id="delete_entry",
     summary="Delete a value",
     description="Deleting what is not there is no error: `deleted` is then false.",
-    parameters=[_KEY, _IF_MATCH],
+    parameters=[_KEY, _IF_MATCH, _lease("Give this lease back; nothing is deleted.")],
     responses=answers({200: (ref(Deleted), "Whether a live entry was there.")}, 412),
 )
 list_entries = extend_schema(

@@ -27,6 +27,10 @@ LOCK: Final = b"""
 select from tenant where id = any($1::bigint[]) order by id for no key update
 """
 
+# Whoever waits for the end of a lease listens here: `<kind> <tenant> <space> <key>`, with kind `filled` or `free`, or
+# `all <tenant> <space> ` where every lease of a space was voided.
+LEASE_CHANNEL: Final = "cacheservice_lease"
+
 _TODAY: Final = b"(statement_timestamp() at time zone 'UTC')::date"
 
 # $1 tenants, $2 API keys, $3 digests of the presented tokens, $4 how many requests count against their rate limits: the
@@ -81,6 +85,14 @@ _WITH_OLD: Final = b"""
     where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
     limit 1
   ) e on true"""
+
+# The lease `l` on a place that is to be filled or deleted.
+_WITH_LEASE: Final = b"""
+  left join lateral (
+    select l.token, l.expires_at > statement_timestamp() as held from lease l
+    where l.tenant_id = c.tenant_id and l.space = q.space and l.key = q.key
+    limit 1
+  ) l on true"""
 
 _OLD: Final = b"""
          coalesce(e.expires_at > statement_timestamp(), false) as live, e.version, e.expires_at as old_expires_at,
@@ -243,7 +255,8 @@ from paid
 # joined by U+001F, $19 cost, $20 new version. Not done where the data key it was sealed with has been replaced (6), the
 # condition is not met (5), the tenant's (7) or the API key's (8) storage quota would be passed. A quota is decided with
 # all that the batch may add before the request; `again` says that it may look better alone, or once expired entries are
-# booked.
+# booked. $21 the lease that the write uses, or 0: where it is not the one that is held (9), nothing is written. A write
+# ends the lease on its key, and tells those who wait for it.
 WRITE: Final = (
     _CALLER
     + b""",
@@ -255,19 +268,23 @@ request as materialized (
     + _OLD
     + b""",
          q.size - coalesce(e.size, 0) as tenant_delta,
-         q.size - case when e.api_key_id = c.api_key_id then e.size else 0 end as api_key_delta
+         q.size - case when e.api_key_id = c.api_key_id then e.size else 0 end as api_key_delta,
+         l.token is not null as leased, q.lease <> 0 and (l.held and l.token = q.lease) is not true as lost
   from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $13::bytea[], $14::int4[],
-              $15::int4[], $16::text[], $17::int4[], $18::text[], $19::text[], $20::bigint[]) with ordinality
+              $15::int4[], $16::text[], $17::int4[], $18::text[], $19::text[], $20::bigint[], $21::bigint[])
+    with ordinality
     as q (caller, later, space, key, condition, if_version, value, data_key_version, size,
-          content_type, ttl, tags, cost, new_version, n)
+          content_type, ttl, tags, cost, new_version, lease, n)
 """
     + _WITH_CALLER
     + _WITH_OLD
+    + _WITH_LEASE
     + b"""
   cross join lateral (select t.data_key_version from tenant t where t.id = c.tenant_id limit 1) t
 ),
 checked as materialized (
   select q.*, case when q.scopes & $11::int2 = 0 then 1 when q.over_rate then 2 when not q.current then 6
+                   when q.lost then 9
                    when not """
     + _MET
     + b""" then 5 else 0 end as status
@@ -321,7 +338,15 @@ event as (
   select tenant_id, api_key_id, least(expires_at, statement_timestamp()), -size, 0, 0, 0 from gone
 ),"""
     + _booked("$12::bigint").encode()
-    + b"""
+    + b""",
+filled as (
+  delete from lease l using decided q
+  where q.outcome = 0 and q.leased and l.tenant_id = q.tenant_id and l.space = q.space and l.key = q.key
+  returning l.tenant_id, l.space, l.key, l.waited
+),
+told as (
+  select pg_notify('cacheservice_lease', 'filled ' || tenant_id || ' ' || space || ' ' || key) from filled where waited
+)
 select q.n::int4, q.outcome::int2, q.rate_limit, q.used,
        case q.outcome when 7 then coalesce(q.tenant_bytes, 0) when 8 then coalesce(q.api_key_bytes, 0) end,
        case q.outcome when 7 then q.storage_quota when 8 then q.api_key_storage_quota end,
@@ -331,7 +356,7 @@ select q.n::int4, q.outcome::int2, q.rate_limit, q.used,
          or q.size <= case q.outcome when 7 then q.storage_quota else q.api_key_storage_quota end and exists (
            select from entry x where x.tenant_id = q.tenant_id and x.expires_at <= statement_timestamp())
        end as again,
-       q.live, w.created_at, w.expires_at
+       q.live, w.created_at, w.expires_at, (select count(*) from told)
 from decided q left join written w on w.version = q.new_version
 """
 )
@@ -381,25 +406,26 @@ event as (
 ),"""
 
 # ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 the id before
-# the first receipt's.
+# the first receipt's, $13 the lease that is given back, or 0: then the entry goes, and whatever lease is on its key.
 DELETE: Final = (
     _CALLER
     + b""",
 request as materialized (
   select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used, case when c.scopes & $11::int2 = 0 then 1 when """
     + _OVER_RATE
-    + b""" then 2 else 0 end as status,"""
+    + b""" then 2 else 0 end as status, l.token as lease_token,"""
     + _OLD
     + b"""
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[]) with ordinality
-    as q (caller, later, space, key, condition, if_version, n)"""
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $13::bigint[]) with ordinality
+    as q (caller, later, space, key, condition, if_version, lease, n)"""
     + _WITH_CALLER
     + _WITH_OLD
+    + _WITH_LEASE
     + b"""
 ),
 deleted as (
   delete from entry e using request q
-  where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key and q.status = 0 and """
+  where e.tenant_id = q.tenant_id and e.space = q.space and e.key = q.key and q.status = 0 and q.lease = 0 and """
     + _MET
     + b"""
   returning q.n
@@ -411,9 +437,58 @@ gone as materialized (
 ),"""
     + _DELETED.encode()
     + _booked("$12::bigint").encode()
-    + b"""
-select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, d.n is not null
+    + b""",
+freed as (
+  update lease l set token = 0, expires_at = statement_timestamp()
+  from request q
+  where l.tenant_id = q.tenant_id and l.space = q.space and l.key = q.key and q.status = 0 and l.token <> 0
+    and case when q.lease <> 0 then l.token = q.lease else """
+    + _MET
+    + b""" end
+  returning l.tenant_id, l.space, l.key, l.waited
+),
+told as (
+  select pg_notify('cacheservice_lease', 'free ' || tenant_id || ' ' || space || ' ' || key) from freed where waited
+)
+select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, d.n is not null, (select count(*) from told)
 from request q left join deleted d on d.n = q.n
+"""
+)
+
+# ... $5 caller, $6 later, $7 space, $8 key, $9 the scope bits needed, $10 for how many seconds, $11 the new token, $12
+# whether the caller will wait if another one holds the lease. Taken where the entry is missing and no lease is held.
+LEASE: Final = (
+    _CALLER
+    + b""",
+request as materialized (
+  select q.*, c.tenant_id, c.rate_limit, r.used, coalesce(l.held, false) as held,
+         case when c.scopes & $9::int2 <> $9::int2 then 1 when """
+    + _OVER_RATE
+    + b""" then 2 else 0 end as status,
+         exists (
+           select from entry e where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
+             and e.expires_at > statement_timestamp()
+         ) as live
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $10::int4[], $11::bigint[], $12::bool[])
+    with ordinality as q (caller, later, space, key, seconds, token, waits, n)"""
+    + _WITH_CALLER
+    + _WITH_LEASE
+    + b"""
+),
+taken as (
+  insert into lease (tenant_id, space, key, token, expires_at, waited)
+  select tenant_id, space, key, token, statement_timestamp() + seconds * interval '1 second', false
+  from request where status = 0 and not live and not held order by tenant_id, space, key
+  on conflict (tenant_id, space, key) do update set token = excluded.token, expires_at = excluded.expires_at
+  returning token
+),
+marked as (
+  update lease l set waited = true from request q
+  where l.tenant_id = q.tenant_id and l.space = q.space and l.key = q.key
+    and q.status = 0 and not q.live and q.held and q.waits and not l.waited
+)
+select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, t.token is not null
+from request q left join taken t on t.token = q.token
 """
 )
 
@@ -426,6 +501,35 @@ select id, tenant_id, digest, previous_digest from api_key where id = any($1::bi
 
 # LOCK for the side pool and tasks.
 LOCK_TENANTS: Final = "select from tenant where id = any(%(tenant_ids)s) order by id for no key update"
+
+# Of the places ($1 tenants, $2 spaces, $3 keys): whether their entry is live, and their lease held.
+LOOK: Final = """
+select e.version is not null, coalesce(l.held, false)
+from unnest(%(tenant_ids)s::bigint[], %(spaces)s::int2[], %(keys)s::text[]) with ordinality
+  as p (tenant_id, space, key, n)
+left join lateral (
+  select e.version from entry e where e.tenant_id = p.tenant_id and e.space = p.space and e.key = p.key
+    and e.expires_at > statement_timestamp() limit 1
+) e on true
+left join lateral (
+  select l.expires_at > statement_timestamp() as held from lease l
+  where l.tenant_id = p.tenant_id and l.space = p.space and l.key = p.key limit 1
+) l on true
+order by p.n
+"""
+
+# Voids every lease of a tenant's space: what was made before a bulk delete is not to fill an entry after it.
+VOID_LEASES: Final = """
+with freed as (
+  update lease set token = 0, expires_at = statement_timestamp()
+  where tenant_id = %(tenant_id)s and space = %(space)s and token <> 0 returning waited
+)
+select pg_notify('cacheservice_lease', 'all ' || %(tenant_id)s || ' ' || %(space)s || ' ')
+where exists (select from freed where waited)
+"""
+
+# Leases that nobody can want any more.
+DROP_LEASES: Final = "delete from lease where expires_at < statement_timestamp() - interval '1 hour'"
 
 # A value too large to travel in a batch, and the data key that seals it now: re-sealing keeps the entry's version.
 # No row when the version has been replaced.

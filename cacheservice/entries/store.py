@@ -19,6 +19,7 @@ from cacheservice.entries import collection, crypto, purge, sql
 from cacheservice.entries.collection import Selection
 from cacheservice.entries.datakeys import DataKey, DataKeys, NoDataKey
 from cacheservice.entries.gather import Gatherer
+from cacheservice.entries.leases import Fate, Place, Spot, Waiting
 from cacheservice.entries.models import Space
 from cacheservice.entries.operations import (
     Authorise,
@@ -26,6 +27,8 @@ from cacheservice.entries.operations import (
     DataKeyReplaced,
     Delete,
     Found,
+    Lease,
+    LeaseState,
     LookUp,
     Operation,
     QuotaUncertain,
@@ -92,7 +95,7 @@ class Store:
     def __init__(self, conninfo: str) -> None:
         self._gatherer = Gatherer(
             conninfo,
-            [Read, Write, Update, Delete, Authorise, LookUp],
+            [Read, Write, Update, Delete, Lease, Authorise, LookUp],
             connections=settings.DATABASE_CONNECTIONS,
             queue_limit=settings.QUEUE_LIMIT,
             queue_timeout=settings.QUEUE_TIMEOUT_SECONDS,
@@ -102,6 +105,7 @@ class Store:
         self._side = SidePool(conninfo, "side")  # large values and data keys
         self._scans = SidePool(conninfo, "scans")  # lists and bulk deletes: no hit waits for those
         self._refunds = Refunds(self._side)
+        self._waiting = Waiting(conninfo, self._look)
         self._data_keys = DataKeys(self._fetch_data_key)
         self._callers: dict[bytes, Caller] = {}
         self._last_used: dict[Caller, float] = {}
@@ -111,10 +115,12 @@ class Store:
         await self._scans.open()
         await self._gatherer.start()
         self._refunds.start()
+        self._waiting.start()
         self._flusher = asyncio.create_task(self._flush_regularly())
 
     async def close(self) -> None:
         self._flusher.cancel()
+        await self._waiting.close()
         await self._flush()
         await self._gatherer.close()
         await self._refunds.close()
@@ -181,6 +187,35 @@ class Store:
             )
         raise Unavailable("The entry is being replaced faster than it can be read: try again.")
 
+    async def get_or_lease(
+        self, caller: Caller, key: str, *, seconds: int, wait: float, space: int = Space.TENANT
+    ) -> Hit | int | None:
+        """The live entry; or a token, for which the caller shall fill it within `seconds`; or None: someone else holds
+        the lease, and has not filled the entry within `wait` seconds.
+
+        Who waits counts as a miss, and as a hit once the entry is filled. Raises as `get`, and Forbidden.
+        """
+        hit = await self.get(caller, key, space=space)
+        if hit is not None:
+            return hit
+        deadline = self._waiting.now() + wait
+        with self._waiting.spot((caller.tenant_id, space, key)) as spot:
+            while True:
+                changes = spot.changes
+                outcome = await self._ask_for_lease(caller, space, key, seconds, spot, waits=wait > 0)
+                if isinstance(outcome, int):
+                    return outcome
+                if outcome is LeaseState.HELD and spot.changes == changes:  # else its end came before the answer
+                    left = deadline - self._waiting.now()
+                    fate = await spot.wait(left) if left > 0 else Fate.OVER
+                    if fate is Fate.OVER:
+                        return None
+                    if fate is Fate.FREE:
+                        continue
+                hit = await self.get(caller, key, space=space)
+                if hit is not None:
+                    return hit
+
     async def refund(self, charge: Charge) -> None:
         """Take back what was charged for a hit whose value was not given. Booked at once, or as soon as it can be."""
         await self._refunds.give_back(charge)
@@ -192,9 +227,11 @@ class Store:
         entry: NewEntry,
         condition: Condition = NO_CONDITION,
         *,
+        lease: int = 0,
         space: int = Space.TENANT,
     ) -> Stored:
-        """Raises PreconditionFailed when `condition` is not met, StorageQuotaExceeded."""
+        """Ends the lease on the key. Raises PreconditionFailed when `condition` is not met, StorageQuotaExceeded, and
+        LeaseLost when `lease`, a token, is not the one that is held."""
         alone = False
         refusal: APIError = Unavailable("The tenant's data key is being rotated: try again.")
         for _ in range(ATTEMPTS):
@@ -219,6 +256,7 @@ class Store:
                 tags=entry.tags,
                 cost=entry.cost,
                 version=version,
+                lease=lease,
             )
             write.alone = alone
             try:
@@ -248,10 +286,17 @@ class Store:
         return updated
 
     async def delete(
-        self, caller: Caller, key: str, condition: Condition = NO_CONDITION, *, space: int = Space.TENANT
+        self,
+        caller: Caller,
+        key: str,
+        condition: Condition = NO_CONDITION,
+        *,
+        lease: int = 0,
+        space: int = Space.TENANT,
     ) -> bool:
-        """Whether a live entry was deleted."""
-        deleted: bool = await self._run(Delete(caller, space, key, condition))
+        """Whether a live entry was deleted; a lease on the key is void then. With `lease`, a token, nothing is deleted:
+        the lease is given back, to whoever waits for it."""
+        deleted: bool = await self._run(Delete(caller, space, key, condition, lease))
         return deleted
 
     # Many entries
@@ -281,6 +326,25 @@ class Store:
             raise
         self._last_used[operation.caller] = time.time()
         return outcome
+
+    async def _ask_for_lease(
+        self, caller: Caller, space: int, key: str, seconds: int, spot: Spot, *, waits: bool
+    ) -> LeaseState | int:
+        """The token, or why there is none. Requests of one process ask one after the other, and once one of them is
+        told that the lease is held, not again until something happens."""
+        async with spot.asking:
+            if spot.known_held:
+                return LeaseState.HELD
+            lease = Lease(caller, space, key, seconds, waits=waits)
+            changes = spot.changes
+            state: LeaseState = await self._run(lease)
+            spot.known_held = waits and state is LeaseState.HELD and spot.changes == changes
+            return lease.token if state is LeaseState.TAKEN else state
+
+    async def _look(self, places: list[Place]) -> list[tuple[bool, bool]]:
+        tenant_ids, spaces, keys = (list(column) for column in zip(*places, strict=True))
+        rows = await self._side.rows(sql.LOOK, {"tenant_ids": tenant_ids, "spaces": spaces, "keys": keys})
+        return [(filled, held) for filled, held in rows]
 
     async def _sealing_key(self, caller: Caller) -> DataKey:
         """A tenant that was deleted has none, and its API keys hold no more: then this is InvalidAPIKey."""
