@@ -1,0 +1,158 @@
+"""Leases between processes: one fill, whoever asks; a dead or late holder; a DELETE during a fill."""
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cacheservice.entries.operations import Caller
+from cacheservice.entries.store import Hit, Store
+from cacheservice.errors import LeaseLost
+from tests.processes import ROOT
+from tests.store_cast import database_dsn, entry, new_caller, query, run_with_store, scaled
+
+PROCESSES = 4
+REQUESTS = scaled(50, 125)  # of each process
+DELETIONS = scaled(200, 10_000)
+WAITERS = 1000
+MOST_WAITERS_BYTES = 20_000_000
+
+
+class Worker:
+    """A process that asks for an entry."""
+
+    def __init__(self, caller: Caller, key: str, *, requests: int, lease: int = 20, stops: bool = False) -> None:
+        order = {
+            "dsn": database_dsn(),
+            "tenant_id": caller.tenant_id,
+            "api_key_id": caller.api_key_id,
+            "digest": caller.digest.hex(),
+            "key": key,
+            "requests": requests,
+            "lease": lease,
+            "stops": stops,
+        }
+        command = [sys.executable, "-m", "tests.lease_worker", json.dumps(order)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def says(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        said: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return said
+
+
+def test_many_misses_in_several_processes_are_filled_once() -> None:
+    caller = new_caller()
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(caller, "cold", requests=REQUESTS)) for _ in range(PROCESSES)]
+        for worker in workers:
+            assert worker.says() == {"ready": True}
+        for worker in workers:
+            worker.go()
+        outcomes = [worker.says() for worker in workers]
+    made = [moment for outcome in outcomes for moment in outcome["made"]]
+    had = [moment for outcome in outcomes for moment in outcome["had"]]
+    assert len(made) == 1
+    assert len(had) == PROCESSES * REQUESTS
+    assert None not in had
+    assert sum(outcome["lost"] for outcome in outcomes) == 0
+    assert query("select count(*) from lease where tenant_id = %s", [caller.tenant_id]) == [(0,)]
+
+
+@pytest.mark.parametrize("fate", ["killed", "late"])
+def test_holder_that_is_gone_or_late_is_replaced(fate: str) -> None:
+    """The others go on within its lease and a second; what it comes with afterwards is not written."""
+    caller, lease = new_caller(), 2
+    with (
+        Worker(caller, "cold", requests=1, lease=lease, stops=True) as holder,
+        Worker(caller, "cold", requests=20, lease=20) as others,
+    ):
+        for worker in (holder, others):
+            assert worker.says() == {"ready": True}
+        holder.go()
+        assert holder.says() == {"holds": True}
+        others.go()
+        if fate == "killed":
+            holder.process.kill()
+        outcome = others.says()
+        assert len(outcome["made"]) == 1
+        assert None not in outcome["had"]
+        if fate == "late":
+            late = holder.says()
+            assert (late["made"], late["lost"]) == ([], 1)
+    values = query("select count(*) from entry where tenant_id = %s and key = 'cold'", [caller.tenant_id])
+    assert values == [(1,)]
+
+
+def test_deletion_during_a_fill_leaves_nothing() -> None:
+    """Whichever comes first: a fill behind the deletion is refused, one before it is deleted."""
+    caller = new_caller()
+    seen = {"filled first": 0, "deleted first": 0}
+
+    async def scenario(store: Store) -> None:
+        for number in range(DELETIONS):
+            key = f"key {number % 8}"
+            token = await store.get_or_lease(caller, key, seconds=30, wait=0)
+            assert isinstance(token, int)
+
+            async def fill(key: str = key, token: int = token) -> bool:
+                try:
+                    await store.put(caller, key, entry(b'"stale"'), lease=token)
+                except LeaseLost:
+                    return False
+                return True
+
+            work = [fill(), store.delete(caller, key)] if number % 2 else [store.delete(caller, key), fill()]
+            outcomes = await asyncio.gather(*work)
+            filled, deleted = outcomes if number % 2 else reversed(outcomes)
+            assert filled == deleted
+            seen["filled first" if filled else "deleted first"] += 1
+            assert await store.get(caller, key) is None
+
+    run_with_store(scenario)
+    assert min(seen.values()) > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
+def test_a_thousand_waiters_take_little_memory() -> None:
+    caller = new_caller()
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    async def scenario(store: Store) -> None:
+        token = await store.get_or_lease(caller, "cold", seconds=60, wait=0)
+        assert isinstance(token, int)
+        before = resident()
+        waiting = [asyncio.create_task(store.get_or_lease(caller, "cold", seconds=60, wait=30)) for _ in range(WAITERS)]
+        deadline = time.monotonic() + 20
+        while sum(len(spot.waiters) for spot in store._waiting._spots.values()) < WAITERS:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert resident() - before < MOST_WAITERS_BYTES
+        await store.put(caller, "cold", entry(b"1"), lease=token)
+        assert sum(isinstance(each, Hit) for each in await asyncio.gather(*waiting)) == WAITERS
+
+    run_with_store(scenario)
