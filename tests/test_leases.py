@@ -295,6 +295,21 @@ def test_leases_need_both_scopes() -> None:
     run_with_store(scenario)
 
 
+def test_who_may_write_may_give_a_lease_back() -> None:
+    writer, reader = new_caller(scopes=["read", "write"]), new_caller(scopes=["read", "delete"])
+
+    async def scenario(store: Store) -> None:
+        token = await token_of(take(store, writer))
+        assert not await store.delete(writer, KEY, lease=token)
+        assert await token_of(take(store, writer)) != token
+        with pytest.raises(Forbidden, match="'delete'"):
+            await store.delete(writer, KEY)
+        with pytest.raises(Forbidden, match="'write'"):
+            await store.delete(reader, KEY, lease=token)
+
+    run_with_store(scenario)
+
+
 def test_leases_of_tenants_are_apart() -> None:
     first, second = new_caller(), new_caller()
 

@@ -351,7 +351,14 @@ class Delete(Change):
 
     @classmethod
     def columns(cls, batch: list[Any]) -> Sequence[bytes]:
-        return _INT8.pack(random_id()), int8s([delete.lease for delete in batch])
+        leases = int8s([delete.lease for delete in batch])
+        return _INT8.pack(random_id()), leases, struct.pack("!h", SCOPE_BITS[Write.scope])
+
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.NO_SCOPE and self.lease:
+            self.fail(Forbidden.missing_scope(Write.scope))  # who may fill may also not fill
+        else:
+            super().refuse(outcome, value, row)
 
     def read_row(self, value: Any, row: int) -> None:
         live, deleted = value(row, 4) == b"\x01", value(row, 5) == b"\x01"

@@ -406,12 +406,14 @@ event as (
 ),"""
 
 # ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 the id before
-# the first receipt's, $13 the lease that is given back, or 0: then the entry goes, and whatever lease is on its key.
+# the first receipt's, $13 the lease that is given back, or 0: then the entry goes, and whatever lease is on its key;
+# $14 the scope bit needed to give a lease back.
 DELETE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used, case when c.scopes & $11::int2 = 0 then 1 when """
+  select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used, 
+         case when c.scopes & case when q.lease <> 0 then $14::int2 else $11::int2 end = 0 then 1 when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status, l.token as lease_token,"""
     + _OLD
