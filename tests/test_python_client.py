@@ -43,7 +43,7 @@ def cache(server: RunningServer, api_key: str) -> Iterator[Cache]:
         yield cache
 
 
-VALUES = [None, False, 0, "", [], {}, 1.5, 10**30, "ünïcödé 😀", {"b": [1, {"a": None}], "a": "x" * 10_000}]
+VALUES: list[Any] = [None, False, 0, "", [], {}, 1.5, 10**30, "ünïcödé 😀", {"b": [1, {"a": None}], "a": "x" * 10_000}]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
@@ -152,12 +152,13 @@ def test_list_and_clear(cache: Cache) -> None:
     (other,) = cache.list(tag=["even", "b&c"])
     assert (other.key, other.size_bytes, other.tags, other.hits) == ("other", 5, ("even", "b&c"), None)
     (other,) = cache.list(prefix="other", stats=True)
-    assert (other.hits, other.last_hit_at, other.saved_usd) == (0, None, 0)
+    assert (other.hits, other.last_hit_at, other.saved_usd) == (0, None, Decimal(0))
     assert cache.clear(tag="even", prefix="chat-") == 13
     assert cache.clear(prefix="chat-") == 12
-    for mistaken in ({}, {"all": True, "tag": "a"}, {"prefix": ""}, {"tag": []}):
+    mistaken: list[dict[str, Any]] = [{}, {"all": True, "tag": "a"}, {"prefix": ""}, {"tag": []}]
+    for selection in mistaken:
         with pytest.raises(ValueError, match="clear"):
-            cache.clear(**mistaken)  # type: ignore[arg-type]
+            cache.clear(**selection)
     with pytest.raises(InvalidRequest):
         cache.clear(tag="")
     assert cache.clear(all=True) == 1

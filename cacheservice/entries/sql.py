@@ -412,7 +412,7 @@ DELETE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used, 
+  select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used,
          case when c.scopes & case when q.lease <> 0 then $14::int2 else $11::int2 end = 0 then 1 when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status, l.token as lease_token,"""

@@ -1,0 +1,3 @@
+from cacheservice_client.cli import main
+
+main()

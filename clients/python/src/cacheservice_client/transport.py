@@ -1,0 +1,192 @@
+"""Where requests leave and time passes: once blocking, once for asyncio. All that the two clients do not share.
+
+Requests that wait for another's fill have connections of their own: if they could take all, a holder of a lease would
+find none left to fill with.
+"""
+
+import asyncio
+import concurrent.futures
+import platform
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+
+from cacheservice_client.errors import TimedOut, Unreachable
+from cacheservice_client.flights import Flight
+from cacheservice_client.messages import Request, Response
+from cacheservice_client.settings import Settings
+from cacheservice_client.version import __version__
+
+T = TypeVar("T")
+
+# Enough for any server to answer as fast as it can; more callers at once wait their turn.
+_LIMITS = {
+    False: httpx2.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=30),
+    True: httpx2.Limits(max_connections=500, max_keepalive_connections=20, keepalive_expiry=30),  # those that wait
+}
+_USER_AGENT = f"cacheservice-client/{__version__} python/{platform.python_version()}"
+
+
+class Transport(Protocol):
+    def __init__(self, settings: Settings) -> None: ...
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """Any answer. Raises Unreachable when none came within the seconds."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def wait(self, flight: Flight, seconds: float) -> bool:
+        """Whether the flight ended within the seconds."""
+
+    async def close(self) -> None: ...
+
+    def forget(self) -> None:
+        """Leave the connections of before alone: another process has them."""
+
+
+def run(steps: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never suspends, since its transport blocks."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    steps.close()
+    raise RuntimeError("a coroutine of the blocking client suspended")
+
+
+def iterate(steps: AsyncIterator[T]) -> Iterator[T]:
+    """The same of an asynchronous iterator."""
+
+    async def step() -> T:
+        return await anext(steps)
+
+    with suppress(StopAsyncIteration):
+        while True:
+            yield run(step())
+
+
+class _Wire:
+    """The service's requests and answers as httpx2 has them."""
+
+    def __init__(self, settings: Settings) -> None:
+        parts = urlsplit(settings.url)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._path = parts.path.rstrip("/").encode()
+        self._url = httpx2.URL(self._origin)
+        self._headers = [
+            (b"authorization", b"Bearer " + settings.api_key.encode()),
+            (b"accept", b"application/json"),
+            (b"user-agent", _USER_AGENT.encode()),
+        ]
+
+    def outgoing(self, request: Request, timeout: float) -> httpx2.Request:
+        """The target goes by itself: so nothing in a key is normalised, httpx2 logs no keys, and no URL is parsed."""
+        headers = [*self._headers, *((name.encode(), value.encode()) for name, value in request.headers)]
+        times = {"connect": timeout, "read": timeout, "write": timeout, "pool": timeout}
+        extensions = {"target": self._path + request.target.encode(), "timeout": times}
+        return httpx2.Request(request.method, self._url, headers=headers, content=request.body, extensions=extensions)
+
+    def incoming(self, response: httpx2.Response) -> Response:
+        return Response(response.status_code, response.headers, response.content)
+
+    def unreachable(self, error: httpx2.RequestError) -> Unreachable:
+        kind = TimedOut if isinstance(error, httpx2.TimeoutException) else Unreachable
+        never_left = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+        message = f"No answer from {self._origin}: {type(error).__name__} {error}".rstrip()
+        return kind(message, sent=not isinstance(error, never_left))
+
+
+class BlockingTransport:
+    def __init__(self, settings: Settings) -> None:
+        self._wire = _Wire(settings)
+        self._lock = threading.Lock()
+        self._clients: dict[bool, httpx2.Client] = {}  # by whether their requests wait
+
+    def forget(self) -> None:
+        self._forgotten = self._clients  # not even to be closed
+        self._lock = threading.Lock()
+        self._clients = {}
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        waiting = request.wait > 0
+        client = self._clients.get(waiting) or self._open(waiting)
+        try:
+            return self._wire.incoming(client.send(self._wire.outgoing(request, timeout)))
+        except httpx2.RequestError as error:
+            raise self._wire.unreachable(error) from error
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def wait(self, flight: Flight, seconds: float) -> bool:
+        return bool(concurrent.futures.wait([flight], seconds).done)
+
+    def _open(self, waiting: bool) -> httpx2.Client:
+        with self._lock:
+            if waiting not in self._clients:
+                self._clients[waiting] = httpx2.Client(limits=_LIMITS[waiting])
+            return self._clients[waiting]
+
+
+_Place = tuple[asyncio.AbstractEventLoop, bool]  # where connections are, and whether their requests wait
+
+
+class AsyncTransport:
+    """Connections belong to the event loop that opened them. So each loop has clients of its own, and a cache made at
+    import serves one `asyncio.run` after the other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._wire = _Wire(settings)
+        self._clients: dict[_Place, httpx2.AsyncClient] = {}
+        self._keepers: dict[_Place, AsyncGenerator[None, None]] = {}
+
+    def forget(self) -> None:
+        self._forgotten = self._clients, self._keepers  # not even to be closed
+        self._clients, self._keepers = {}, {}
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        loop = asyncio.get_running_loop()
+        for keeper in [keeper for (of_loop, _), keeper in self._keepers.items() if of_loop is loop]:
+            await keeper.aclose()
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        place = asyncio.get_running_loop(), request.wait > 0
+        client = self._clients.get(place) or await self._open(place)
+        try:
+            return self._wire.incoming(await client.send(self._wire.outgoing(request, timeout)))
+        except httpx2.RequestError as error:
+            raise self._wire.unreachable(error) from error
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def wait(self, flight: Flight, seconds: float) -> bool:
+        done, _ = await asyncio.wait([asyncio.wrap_future(flight)], timeout=seconds)
+        return bool(done)
+
+    async def _open(self, place: _Place) -> httpx2.AsyncClient:
+        _, waiting = place
+        client = self._clients[place] = httpx2.AsyncClient(limits=_LIMITS[waiting])
+        self._keepers[place] = keeper = self._keep(place, client)
+        await anext(keeper)
+        return client
+
+    async def _keep(self, place: _Place, client: httpx2.AsyncClient) -> AsyncGenerator[None, None]:
+        """Closes the client with its event loop, which closes the asynchronous generators that it has begun."""
+        try:
+            yield
+        finally:
+            self._clients.pop(place, None)
+            self._keepers.pop(place, None)
+            await client.aclose()

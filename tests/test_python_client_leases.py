@@ -1,0 +1,170 @@
+"""The Python client's `get_or_create` against the real service's leases, in real processes; and its README."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cacheservice_client import Cache, Miss
+
+from tests.cast import new_caller
+from tests.processes import ROOT, RunningServer
+
+README = ROOT / "clients" / "python" / "README.md"
+
+# A process of many threads that want one key at once. It prints when each had the value, and when it made it itself.
+CALLERS = """
+import json, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from cacheservice_client import Cache
+
+url, api_key, threads, start = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+made_at = []
+cache = Cache(url=url, api_key=api_key)
+
+def make():
+    time.sleep(1)
+    made_at.append(time.time())
+    return {"made": True}
+
+def call(_):
+    assert cache.get_or_create("cold", make) == {"made": True}
+    return time.time()
+
+cache.get("warm")
+time.sleep(max(0, start - time.time()))
+with ThreadPoolExecutor(threads) as pool:
+    print(json.dumps({"made_at": made_at, "had_at": list(pool.map(call, range(threads)))}))
+"""
+
+HOLDER = """
+import sys, time
+from cacheservice_client import Cache
+
+print(bool(Cache(url=sys.argv[1], api_key=sys.argv[2]).get("k", lease=2).lease), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def api_key() -> str:
+    return new_caller().token
+
+
+@pytest.fixture
+def cache(server: RunningServer, api_key: str) -> Iterator[Cache]:
+    with Cache(url=server.url, api_key=api_key) as cache:
+        yield cache
+
+
+def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+
+
+def test_callers_in_many_processes_make_one_value(server: RunningServer, api_key: str) -> None:
+    start = time.time() + 5
+    processes = [python(CALLERS, server.url, api_key, 25, start) for _ in range(4)]
+    outcomes: list[dict[str, list[float]]] = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    made_at = [made for outcome in outcomes for made in outcome["made_at"]]
+    had_at = [had for outcome in outcomes for had in outcome["had_at"]]
+    assert len(made_at) == 1
+    assert len(had_at) == 100
+    assert max(had_at) - made_at[0] < 1
+
+
+def test_a_holder_that_is_killed_is_followed_when_its_lease_ends(
+    server: RunningServer, api_key: str, cache: Cache
+) -> None:
+    with python(HOLDER, server.url, api_key) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        held_at = time.monotonic()
+        holder.kill()
+        assert cache.get_or_create("k", lambda: "mine") == "mine"
+        assert 1 < time.monotonic() - held_at < 3.5
+    assert cache.get("k")
+
+
+def test_an_error_of_make_gives_the_lease_to_another_client(server: RunningServer, api_key: str, cache: Cache) -> None:
+    begun = threading.Event()
+
+    def fail() -> str:
+        begun.set()
+        time.sleep(0.5)
+        raise RuntimeError("the model is out")
+
+    def first() -> None:
+        with pytest.raises(RuntimeError), Cache(url=server.url, api_key=api_key) as other:
+            other.get_or_create("k", fail, lease=60)
+
+    failing = threading.Thread(target=first)
+    failing.start()
+    begun.wait(10)
+    began_at = time.monotonic()
+    assert cache.get_or_create("k", lambda: "made") == "made"
+    assert time.monotonic() - began_at < 5
+    failing.join()
+
+
+@pytest.mark.parametrize("delete", [lambda cache: cache.delete("k"), lambda cache: cache.clear(all=True)])
+def test_a_delete_during_a_fill_wins(cache: Cache, delete: Any) -> None:
+    def make() -> str:
+        delete(cache)
+        return "stale"
+
+    assert cache.get_or_create("k", make) == "stale"
+    assert cache.get("k") == Miss()
+
+
+def test_a_value_that_is_made_too_late_is_not_stored(cache: Cache) -> None:
+    def make() -> str:
+        time.sleep(1.5)
+        return "late"
+
+    assert cache.get_or_create("k", make, lease=1) == "late"
+    assert cache.get("k") == Miss()
+
+
+def test_bytes_fill_a_lease(cache: Cache) -> None:
+    for _ in range(2):
+        assert cache.get_or_create("k", lambda: b"\x89PNG", content_type="image/png") == b"\x89PNG"
+
+
+def test_the_lease_protocol_by_hand(cache: Cache) -> None:
+    first, second = cache.get("k", lease=30), cache.get("k", lease=30)
+    assert isinstance(first, Miss)
+    assert first.lease
+    assert second == Miss()
+    assert cache.get("k", lease=30, wait=1) == Miss()
+    cache.release("k", first.lease)
+    third = cache.get("k", lease=30)
+    assert isinstance(third, Miss)
+    assert third.lease
+    assert cache.put("k", 1, lease=third.lease)
+    assert cache.get("k", lease=30)
+
+
+def test_the_readme_works(
+    server: RunningServer, api_key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CACHE_URL", server.url)
+    monkeypatch.setenv("CACHE_API_KEY", api_key)
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), namespace)
+    namespace["cache"].close()
+    assert len(blocks) == 9
+    assert namespace["reply"] == {"role": "assistant", "content": "…"}
+    assert namespace["describe"].cache_key(Path(__file__)).startswith("memo:readme.describe:content:")
+    assert (namespace["stored"].key, namespace["hit"].value, namespace["deleted"]) == ("a", 1, True)
+    printed = capsys.readouterr().out
+    assert "Hello! 0" in printed
+    assert "cat.png" in printed
+    assert "memo:readme.translate:" in printed
