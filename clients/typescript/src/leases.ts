@@ -1,0 +1,179 @@
+/**
+ * `getOrCreate`: of all callers of a key that misses, in any number of processes, one makes the value.
+ *
+ * Within the process they board one flight (`flights.ts`). Its pilot asks the service for the key's lease and, when
+ * another process has it, waits there for the fill. Whoever gets the lease makes the value and fills the entry with it.
+ *
+ * - `make` fails: its caller gets the error, the lease is given back, and the next one who waits tries.
+ * - The lease is lost meanwhile, to a DELETE or because `make` took longer than it: the value goes to its callers, but is
+ *   not stored.
+ * - A caller's patience (`wait`) ends, or the cache is out and onError is "miss": the caller makes the value for itself
+ *   and stores nothing, since without a lease it could bring back what has been deleted.
+ * - A key with dot segments has no lease: the process's pilot makes the value and stores it.
+ */
+
+import { now, sleep, within } from "./clock.js";
+import type { Engine } from "./engine.js";
+import { CacheError, LeaseLost } from "./errors.js";
+import { Flights, type Outcome } from "./flights.js";
+import type { Response } from "./messages.js";
+import { type EntryOptions, get, hasDotSegments, put, release } from "./operations.js";
+import type { Hit, Miss } from "./results.js";
+import { decode, encode, type Encoded } from "./values.js";
+
+export interface CreateOptions extends EntryOptions {
+  /** Of a value of bytes or text that is not JSON. */
+  contentType?: string;
+  /** The seconds, at most 300, within which the value must be made to be stored. Default 60. */
+  lease?: number;
+  /** The seconds for which a caller waits for another's value before it makes its own. Default 60. */
+  wait?: number;
+  /** Ends the finding and waiting. What `make` does is ended by `make` itself, which may be given the same signal. */
+  signal?: AbortSignal;
+}
+
+type Make<T> = () => T | Promise<T>;
+
+const LEASE_SECONDS = 60;
+const WAIT_SECONDS = 60;
+const LONGEST_REQUEST_SECONDS = 20; // for which one request waits: proxies cut those that are silent for longer
+const PAUSE_SECONDS = 0.25; // at most, between two of them, should they be answered at once
+const RELEASE_SECONDS = 2; // to give a lease back, which time will do as well
+
+/** What the service answered. `value` reads a hit's value once more from the answer. */
+interface Found {
+  readonly result: Hit | Miss;
+  readonly mayStore: boolean;
+  value(): unknown;
+}
+
+export class Filler {
+  readonly #engine: Engine;
+  readonly #flights = new Flights();
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  async getOrCreate<T>(key: string, make: Make<T>, options: CreateOptions): Promise<T> {
+    const patienceEnds = now() + (options.wait ?? WAIT_SECONDS);
+    for (;;) {
+      const flight = this.#flights.underWay(key);
+      if (!flight) return await this.#pilot(key, make, options, patienceEnds);
+      const outcome = await within(secondsUntil(patienceEnds), flight, options.signal);
+      if (!outcome) return await make();
+      if (outcome.end === "failed") throw outcome.error;
+      if (outcome.end === "landed") return outcome.value() as T;
+    }
+  }
+
+  async #pilot<T>(key: string, make: Make<T>, options: CreateOptions, patienceEnds: number): Promise<T> {
+    const end = this.#flights.begin(key);
+    let outcome: Outcome = { end: "abandoned" };
+    let found: Found, began: number, value: T, encoded: Encoded;
+    try {
+      found = await this.#find(key, options, patienceEnds);
+      if (found.result.hit) {
+        outcome = { end: "landed", value: found.value };
+        return found.result.value as T;
+      }
+      began = now();
+      [value, encoded] = await this.#make(key, make, found.result.lease, options.contentType);
+      outcome = { end: "landed", value: () => decode(encoded) };
+    } catch (error) {
+      if (error instanceof FindFailed) {
+        outcome = { end: "failed", error: error.error };
+        throw error.error;
+      }
+      throw error;
+    } finally {
+      end(outcome);
+    }
+    if (found.mayStore) await this.#fill(key, encoded, found.result.lease, options, began);
+    return value;
+  }
+
+  /** A hit, or a miss: with a lease, or without when there is none to be had. */
+  async #find(key: string, options: CreateOptions, patienceEnds: number): Promise<Found> {
+    try {
+      let found = await this.#ask(key, options, 0);
+      for (let left; nothingYet(found) && (left = secondsUntil(patienceEnds)) > 0; ) {
+        found = await this.#ask(key, options, Math.min(Math.ceil(left), LONGEST_REQUEST_SECONDS));
+        if (nothingYet(found)) await sleep(Math.random() * PAUSE_SECONDS, options.signal);
+      }
+      return found;
+    } catch (error) {
+      if (!(error instanceof CacheError)) throw error;
+      if (!this.#engine.tolerates(error)) throw new FindFailed(error);
+      return nothing(key);
+    }
+  }
+
+  async #ask(key: string, { lease = LEASE_SECONDS, signal }: CreateOptions, wait: number): Promise<Found> {
+    const leasable = !hasDotSegments(key);
+    const { request, parse } = leasable ? get(key, lease, wait) : get(key);
+    const read = (response: Response): Found => {
+      const result = parse(response);
+      const mayStore = !result.hit && (result.lease !== undefined || !leasable);
+      return { result, mayStore, value: () => (parse(response) as Hit).value };
+    };
+    return await this.#engine.attempt({ request, parse: read, otherwise: () => nothing(key) }, signal);
+  }
+
+  async #make<T>(
+    key: string,
+    make: Make<T>,
+    lease: string | undefined,
+    contentType: string | undefined,
+  ): Promise<[T, Encoded]> {
+    try {
+      const value = await make();
+      return [value, encode(value, contentType)];
+    } catch (error) {
+      if (lease !== undefined) {
+        await this.#engine.once(release(key, lease).request, RELEASE_SECONDS).catch(() => undefined);
+      }
+      throw error;
+    }
+  }
+
+  async #fill(
+    key: string,
+    encoded: Encoded,
+    lease: string | undefined,
+    options: CreateOptions,
+    began: number,
+  ): Promise<void> {
+    const seconds = now() - began;
+    try {
+      await this.#engine.perform(put(key, encoded, options, lease === undefined ? {} : { lease }));
+    } catch (error) {
+      if (!(error instanceof LeaseLost)) throw error;
+      this.#engine.warn(
+        error.code,
+        `A value was not stored, since its lease was lost: it took ${seconds.toFixed(1)} s to make and had a lease of ` +
+          `${options.lease ?? LEASE_SECONDS} s (give a longer lease), or its entry was deleted meanwhile`,
+        error,
+      );
+    }
+  }
+}
+
+/** An error of the cache while finding, to tell it from one that `make` threw. */
+class FindFailed extends Error {
+  constructor(readonly error: CacheError) {
+    super();
+  }
+}
+
+function nothing(key: string): Found {
+  return { result: { hit: false, key }, mayStore: false, value: () => undefined };
+}
+
+function nothingYet(found: Found): boolean {
+  return !found.result.hit && !found.mayStore;
+}
+
+function secondsUntil(time: number): number {
+  return Math.max(0, time - now());
+}

@@ -1,0 +1,1993 @@
+// Generated of the service's OpenAPI document by scripts/generate.mjs: change it there.
+
+export interface paths {
+    "/api/v1/account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan, credits, storage, limits and prices
+         * @description The tenant's plan, credits, storage and prices, and the limits of the API key that asks.
+         */
+        get: operations["get_account"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run up to 256 operations
+         * @description As if sent one after the other, each with its own status; one failing does not undo the others.
+         */
+        post: operations["run_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cache": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List entries
+         * @description Live entries in order of their keys. Follow `next_cursor` until it is null.
+         */
+        get: operations["list_entries"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete entries by tag or prefix, or all
+         * @description Deletes what stood there when the request came. Without a filter nothing is deleted: 400.
+         */
+        delete: operations["delete_entries"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cache/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a value
+         * @description A miss is no error: `200` with `hit: false`. A hit costs 0.01 credit, a miss nothing.
+         */
+        get: operations["get_entry"];
+        /**
+         * Store a value
+         * @description JSON stores `value`, byte for byte as sent. Any other Content-Type stores the body itself with its type; `ttl`, `tag` (repeatable) and `cost` then come as query parameters. Writing is free.
+         */
+        put: operations["put_entry"];
+        post?: never;
+        /**
+         * Delete a value
+         * @description Deleting what is not there is no error: `deleted` is then false.
+         */
+        delete: operations["delete_entry"];
+        options?: never;
+        /**
+         * Ask whether a value is there; never charged
+         * @description A miss is no error: `200` with `hit: false`. A hit costs 0.01 credit, a miss nothing.
+         */
+        head: operations["head_entry"];
+        /**
+         * Renew or retag without sending the value
+         * @description Send `ttl`, `tags` or both; what is left out stays, and so do the value and its ETag.
+         */
+        patch: operations["patch_entry"];
+        trace?: never;
+    };
+    "/api/v1/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List invoices and credit notes
+         * @description Newest first. Follow `next_cursor` until it is null.
+         */
+        get: operations["list_invoices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invoices/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an invoice or a credit note
+         * @description It never changes. JSON, or with `Accept` or `format` CSV or PDF.
+         */
+        get: operations["get_invoice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invoices/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the running month comes to so far
+         * @description As the invoice would say it now; it has no number. JSON, or CSV with `Accept` or `format`.
+         */
+        get: operations["preview_invoice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the tenant used
+         * @description By UTC hour, day or month, exact to the moment. JSON, or CSV with `Accept: text/csv`.
+         */
+        get: operations["get_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage/top": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The entries that are hit most
+         * @description Live entries by their hits, or by the USD that their hits saved; counted within a minute.
+         */
+        get: operations["get_top_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /**
+         * Account
+         * @description The account as of now.
+         */
+        Account: {
+            api_key: components["schemas"]["APIKeyName"];
+            credits: components["schemas"]["CreditBalance"];
+            limits: components["schemas"]["Limits"];
+            plan: components["schemas"]["PlanTerms"];
+            prices: components["schemas"]["TodaysPrices"];
+            storage: components["schemas"]["TenantStorage"];
+            tenant: components["schemas"]["TenantName"];
+        };
+        /** APIKeyName */
+        APIKeyName: {
+            id: string;
+            /** @description Null: there is no such API key any more. */
+            name: string | null;
+        };
+        /**
+         * APIKeyStorage
+         * @description Live storage of entries that the API key wrote.
+         */
+        APIKeyStorage: {
+            /** @description Null: none. */
+            quota_bytes: number | null;
+            used_bytes: number;
+        };
+        /** BatchAnswer */
+        BatchAnswer: {
+            results: components["schemas"]["BatchResult"][];
+        };
+        /**
+         * BatchRequest
+         * @description Operations, run as if sent one after the other.
+         */
+        BatchRequest: {
+            operations: (components["schemas"]["GetOperation"] | components["schemas"]["PutOperation"] | components["schemas"]["DeleteOperation"])[];
+        };
+        /**
+         * BatchResult
+         * @description What the operation would have answered alone.
+         */
+        BatchResult: {
+            body: Record<string, never>;
+            status: number;
+        };
+        /**
+         * CacheHit
+         * @description A live entry.
+         */
+        CacheHit: {
+            content_type?: string;
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            /** @description RFC 3339, UTC. */
+            expires_at: string;
+            /** @constant */
+            hit: true;
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            /** @description As it was sent; base 64 for another content type than JSON. */
+            value: unknown;
+        };
+        /**
+         * CacheMiss
+         * @description No live entry; not an error.
+         */
+        CacheMiss: {
+            /** @constant */
+            hit: false;
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            /** @description With `lease`: to fill the entry with; null: it is held. */
+            lease?: string | null;
+        };
+        /** CreditBalance */
+        CreditBalance: {
+            /** @description Below zero: owed. */
+            balance: string;
+            /** @description In the running UTC month. */
+            charged_this_month: string;
+        };
+        /** CreditLimit */
+        CreditLimit: {
+            per_month: string;
+            used_this_month: string;
+        };
+        /**
+         * Deleted
+         * @description Whether a live entry was deleted.
+         */
+        Deleted: {
+            deleted: boolean;
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+        };
+        /** DeletedEntries */
+        DeletedEntries: {
+            deleted: number;
+        };
+        /**
+         * DeleteOperation
+         * @description A DELETE within a batch.
+         */
+        DeleteOperation: {
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            /** @enum {unknown} */
+            op: "delete";
+        };
+        /**
+         * Error
+         * @description Every error has this shape.
+         */
+        Error: {
+            error: components["schemas"]["ErrorDetail"];
+        };
+        /** ErrorDetail */
+        ErrorDetail: {
+            code: string;
+            message: string;
+            request_id: string;
+        };
+        /**
+         * GetOperation
+         * @description A GET within a batch.
+         */
+        GetOperation: {
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            /** @enum {unknown} */
+            op: "get";
+        };
+        /**
+         * InvoiceDocument
+         * @description An invoice or a credit note.
+         */
+        InvoiceDocument: {
+            bill_to: string;
+            /** @description A credit note's invoice. */
+            corrects: number | null;
+            /** @description RFC 3339, UTC. */
+            issued_at: string;
+            /** @enum {unknown} */
+            kind: "credit_note" | "invoice";
+            lines: components["schemas"]["InvoiceLine"][];
+            /** @description A UTC month. */
+            month: string;
+            /** @description 1, 2, … of the tenant, without gaps. */
+            number: number;
+            /** @description When it was issued. */
+            plan: string;
+            reference: string;
+            rounding_rule: string;
+            seller: string;
+            /** @description US dollars. */
+            total_usd: string;
+        };
+        /**
+         * InvoiceLine
+         * @description A line of an invoice or a credit note. What is taken off is negative.
+         */
+        InvoiceLine: {
+            /** @description US dollars. */
+            amount_usd: string;
+            /** @default null */
+            api_key: components["schemas"]["InvoiceLineAPIKey"] | null;
+            description: string;
+            /** @default null */
+            first_day: string | null;
+            /** @default null */
+            hits: number | null;
+            /** @enum {unknown} */
+            kind: "cache_hits" | "covered_credits" | "credit_note" | "free_storage" | "owed_credits" | "storage";
+            /** @default null */
+            last_day: string | null;
+            /** @default null */
+            quantity: string | null;
+            /** @default null */
+            unit: ("GB-month" | "credit") | null;
+            /** @default null */
+            unit_price_usd: string | null;
+        };
+        /**
+         * InvoiceLineAPIKey
+         * @description Named as it was when the document was made.
+         */
+        InvoiceLineAPIKey: {
+            id: string;
+            /** @description Null: there was no such API key any more. */
+            name: string | null;
+        };
+        /**
+         * InvoiceList
+         * @description Newest first.
+         */
+        InvoiceList: {
+            invoices: components["schemas"]["InvoiceSummary"][];
+            next_cursor: string | null;
+        };
+        /**
+         * InvoicePreview
+         * @description What the running month comes to so far.
+         */
+        InvoicePreview: {
+            /** @description RFC 3339, UTC. */
+            as_of: string;
+            bill_to: string;
+            lines: components["schemas"]["InvoiceLine"][];
+            /** @description A UTC month. */
+            month: string;
+            plan: string;
+            /** @constant */
+            preview: true;
+            rounding_rule: string;
+            seller: string;
+            /** @description US dollars. */
+            total_usd: string;
+        };
+        /**
+         * InvoiceSummary
+         * @description An invoice or a credit note in a list.
+         */
+        InvoiceSummary: {
+            /** @description A credit note's invoice. */
+            corrects: number | null;
+            /** @description RFC 3339, UTC. */
+            issued_at: string;
+            /** @enum {unknown} */
+            kind: "credit_note" | "invoice";
+            /** @description A UTC month. */
+            month: string;
+            /** @description 1, 2, … of the tenant, without gaps. */
+            number: number;
+            reference: string;
+            /** @description US dollars. */
+            total_usd: string;
+        };
+        /**
+         * Limits
+         * @description The limits of the API key that asks: its own, else the tenant's, else the plan's. Null: none.
+         */
+        Limits: {
+            credits: components["schemas"]["CreditLimit"] | null;
+            requests_per_minute: number | null;
+            storage: components["schemas"]["APIKeyStorage"];
+        };
+        /**
+         * ListedEntry
+         * @description A live entry; with `include=stats` also what its hits count to, within a minute.
+         */
+        ListedEntry: {
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            /** @description RFC 3339, UTC. */
+            expires_at: string;
+            hits?: number;
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            last_hit_at?: string | null;
+            /** @description USD. */
+            saved_usd?: string;
+            size_bytes: number;
+            tags: string[];
+        };
+        /**
+         * Page
+         * @description A page of live entries, in order of their keys.
+         */
+        Page: {
+            keys: components["schemas"]["ListedEntry"][];
+            next_cursor: string | null;
+            /** @description The tenant's live storage. */
+            storage_used_bytes: number;
+            /** @description Live matches, counted for the first page. */
+            total: number;
+        };
+        /**
+         * PatchBody
+         * @description The JSON body of a PATCH: what to renew or retag.
+         */
+        PatchBody: {
+            tags?: string[];
+            /** @description Seconds until the entry expires. */
+            ttl?: number;
+        };
+        /** PlanTerms */
+        PlanTerms: {
+            code: string;
+            monthly_grant_credits: string;
+            /** @description Hits are refused when the balance cannot pay for them. */
+            prepaid: boolean;
+        };
+        /**
+         * PutBody
+         * @description The JSON body of a PUT.
+         */
+        PutBody: {
+            /** @default null */
+            cost: string | null;
+            /** @default [] */
+            tags: string[];
+            /**
+             * @description Seconds until the entry expires.
+             * @default 604800
+             */
+            ttl: number;
+            value: unknown;
+        };
+        /**
+         * PutOperation
+         * @description A PUT within a batch.
+         */
+        PutOperation: {
+            /** @default null */
+            cost: string | null;
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            /** @enum {unknown} */
+            op: "put";
+            /** @default [] */
+            tags: string[];
+            /**
+             * @description Seconds until the entry expires.
+             * @default 604800
+             */
+            ttl: number;
+            value: unknown;
+        };
+        /**
+         * StoredEntry
+         * @description What a PUT or PATCH answers.
+         */
+        StoredEntry: {
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            /** @description RFC 3339, UTC. */
+            expires_at: string;
+            /** @description 1 to 512 bytes of UTF-8 without control characters. */
+            key: string;
+            /** @description Bytes of the value as sent. */
+            size_bytes: number;
+        };
+        /**
+         * TagUsage
+         * @description Usage by period and tag.
+         */
+        TagUsage: {
+            /** @enum {unknown} */
+            by: "tag";
+            /** @description RFC 3339, UTC. */
+            from: string;
+            /** @enum {unknown} */
+            group_by: "day" | "hour" | "month";
+            /** @description RFC 3339, UTC. */
+            to: string;
+            usage: components["schemas"]["TagUsageRow"][];
+        };
+        /**
+         * TagUsageRow
+         * @description Hits of entries with the tag. A hit counts for each tag of its entry.
+         */
+        TagUsageRow: {
+            hits: number;
+            /** @description USD. */
+            saved_usd: string;
+            /** @description RFC 3339, UTC. */
+            start: string;
+            tag: string;
+        };
+        /** TenantName */
+        TenantName: {
+            id: string;
+            name: string;
+        };
+        /**
+         * TenantStorage
+         * @description Live storage of all API keys together.
+         */
+        TenantStorage: {
+            /** @description What an invoice takes off the month. */
+            free_bytes: number;
+            /** @description Null: none. */
+            quota_bytes: number | null;
+            used_bytes: number;
+        };
+        /** TodaysPrices */
+        TodaysPrices: {
+            cache_hit_credits: string;
+            /** @description USD. */
+            credit_usd: string;
+            /** @description USD. */
+            storage_usd_per_gb_month: string;
+        };
+        /**
+         * TopEntries
+         * @description The live entries of most hits or savings, with their stats.
+         */
+        TopEntries: {
+            /** @enum {unknown} */
+            by: "hits" | "saved_usd";
+            entries: components["schemas"]["ListedEntry"][];
+        };
+        /**
+         * Usage
+         * @description Usage by period, and with `by=api_key` by API key.
+         */
+        Usage: {
+            /** @description Until when storage is counted. */
+            as_of: string;
+            by: "api_key" | null;
+            /** @description RFC 3339, UTC. */
+            from: string;
+            /** @enum {unknown} */
+            group_by: "day" | "hour" | "month";
+            /** @description RFC 3339, UTC. */
+            to: string;
+            total: components["schemas"]["UsageTotal"];
+            usage: components["schemas"]["UsageRow"][];
+        };
+        /**
+         * UsageRow
+         * @description What was used in a period.
+         */
+        UsageRow: {
+            /** @description With `by=api_key`. */
+            api_key?: components["schemas"]["APIKeyName"];
+            /** @description Bytes over time; exact. */
+            byte_seconds: string;
+            /** @description Charged. */
+            credits: string;
+            /** @description Live entries deleted. */
+            deletes: number;
+            /** @description Duplicates of writes. */
+            duplicate_rate: string | null;
+            /** @description Of the writes, those over a live entry. */
+            duplicates: number;
+            /** @description The same in 10^9 bytes and the UTC month's real length. */
+            gb_months: string;
+            /** @description Hits of hits and misses. */
+            hit_ratio: string | null;
+            hits: number;
+            misses: number;
+            /** @description The cost of the entries that were hit. */
+            saved_usd: string;
+            /** @description RFC 3339, UTC. */
+            start: string;
+            /** @description Values stored. */
+            writes: number;
+        };
+        /**
+         * UsageTotal
+         * @description What was used. A refund in a later hour than its hit can bring hits and credits below zero.
+         */
+        UsageTotal: {
+            /** @description Bytes over time; exact. */
+            byte_seconds: string;
+            /** @description Charged. */
+            credits: string;
+            /** @description Live entries deleted. */
+            deletes: number;
+            /** @description Duplicates of writes. */
+            duplicate_rate: string | null;
+            /** @description Of the writes, those over a live entry. */
+            duplicates: number;
+            /** @description The same in 10^9 bytes and the UTC month's real length. */
+            gb_months: string;
+            /** @description Hits of hits and misses. */
+            hit_ratio: string | null;
+            hits: number;
+            misses: number;
+            /** @description The cost of the entries that were hit. */
+            saved_usd: string;
+            /** @description Values stored. */
+            writes: number;
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    get_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The account as of now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Account"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    run_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchRequest"];
+            };
+        };
+        responses: {
+            /** @description A result for each operation, in order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchAnswer"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_entries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description `stats`: each entry's hits, last hit and what they saved. */
+                include?: "stats";
+                limit?: number;
+                /** @description What the keys begin with. */
+                prefix?: string;
+                /** @description May repeat: all must match. */
+                tag?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_entries: {
+        parameters: {
+            query?: {
+                /** @description `true`, alone: everything. */
+                all?: "true" | "false";
+                /** @description What the keys begin with. */
+                prefix?: string;
+                /** @description May repeat: all must match. */
+                tag?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many live entries were deleted. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedEntries"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_entry: {
+        parameters: {
+            query?: {
+                /** @description On a miss, one caller gets a lease for so many seconds and shall fill the entry. */
+                lease?: number;
+                /** @description The bare value; a miss is then 404. */
+                raw?: "true" | "false";
+                /** @description With `lease`: how many seconds to wait while another caller fills the entry. */
+                wait?: number;
+            };
+            header?: {
+                /** @description An ETag: `304` when it is current. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /** @description 1 to 512 bytes of UTF-8 once percent-decoded; slashes allowed, control characters not. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A hit or a miss; with `raw=true` the value. */
+            200: {
+                headers: {
+                    /** @description The version. */
+                    ETag?: string;
+                    /** @description On a hit: what it cost. */
+                    "X-Credits-Charged"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                    "application/json": components["schemas"]["CacheHit"] | components["schemas"]["CacheMiss"] | unknown;
+                };
+            };
+            /** @description The ETag in If-None-Match is current. */
+            304: {
+                headers: {
+                    /** @description On a hit: what it cost. */
+                    "X-Credits-Charged"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `insufficient_credits` or `storage_quota_exceeded`: nothing was given, written or charged. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    put_entry: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Only if the entry has this ETag (`*`: any); else 412. */
+                "If-Match"?: string;
+                /** @description `*`: create only; else 412. Not together with If-Match. */
+                "If-None-Match"?: "*";
+                /** @description Fill the entry with this lease. */
+                "X-Cache-Lease"?: string;
+            };
+            path: {
+                /** @description 1 to 512 bytes of UTF-8 once percent-decoded; slashes allowed, control characters not. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutBody"];
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Replaced. */
+            200: {
+                headers: {
+                    /** @description The version. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredEntry"];
+                };
+            };
+            /** @description New. */
+            201: {
+                headers: {
+                    /** @description The version. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredEntry"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `insufficient_credits` or `storage_quota_exceeded`: nothing was given, written or charged. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `lease_lost`: the lease has expired, was used or was voided; nothing was written. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `precondition_failed`: If-Match or If-None-Match is not met; nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_entry: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Only if the entry has this ETag (`*`: any); else 412. */
+                "If-Match"?: string;
+                /** @description Give this lease back; nothing is deleted. */
+                "X-Cache-Lease"?: string;
+            };
+            path: {
+                /** @description 1 to 512 bytes of UTF-8 once percent-decoded; slashes allowed, control characters not. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether a live entry was there. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `precondition_failed`: If-Match or If-None-Match is not met; nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    head_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 512 bytes of UTF-8 once percent-decoded; slashes allowed, control characters not. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A hit or a miss; with `raw=true` the value. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `insufficient_credits` or `storage_quota_exceeded`: nothing was given, written or charged. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No live entry. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    patch_entry: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Only if the entry has this ETag (`*`: any); else 412. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description 1 to 512 bytes of UTF-8 once percent-decoded; slashes allowed, control characters not. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatchBody"];
+            };
+        };
+        responses: {
+            /** @description Renewed; the ETag stays. */
+            200: {
+                headers: {
+                    /** @description The version. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredEntry"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `precondition_failed`: If-Match or If-None-Match is not met; nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_invoices: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceList"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_invoice: {
+        parameters: {
+            query?: {
+                /** @description For links, which set no Accept. */
+                format?: "json" | "csv" | "pdf";
+            };
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                    "application/pdf": string;
+                    "text/csv": string;
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    preview_invoice: {
+        parameters: {
+            query?: {
+                /** @description For links, which set no Accept. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As of `as_of`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoicePreview"];
+                    "text/csv": string;
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_usage: {
+        parameters: {
+            query?: {
+                /** @description Rows by API key, or by tag (not by hour; counted within a minute). */
+                by?: "api_key" | "tag";
+                /** @description For links, which set no Accept. */
+                format?: "json" | "csv";
+                /** @description A UTC time or day that starts an hour, day or month, as `group_by` says. By default 24 hours, 30 days, 12 months before `to`; at most 31 days by hour, 366 days by day, 60 months by month. */
+                from?: string;
+                group_by?: "hour" | "day" | "month";
+                /** @description As `from`; not included. By default the running period's end. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Usage"] | components["schemas"]["TagUsage"];
+                    "text/csv": string;
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_top_entries: {
+        parameters: {
+            query?: {
+                by?: "hits" | "saved_usd";
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The entries, the first one most. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TopEntries"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+}

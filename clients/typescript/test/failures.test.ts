@@ -1,0 +1,196 @@
+/** A service that fails, is slow or is away; and what is never told. */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { inspect } from "node:util";
+
+import {
+  APIError,
+  BudgetExceeded,
+  Cache,
+  CacheError,
+  InsufficientCredits,
+  InternalError,
+  RateLimitExceeded,
+  TimedOut,
+  Unavailable,
+  UnexpectedAnswer,
+  Unreachable,
+} from "cacheservice-client";
+
+import { API_KEY, CUT, failure, startFake } from "./fake.js";
+
+const QUIET = { warn: (): void => undefined };
+const AWAY = "http://127.0.0.1:4"; // where nobody listens, and which fetch does not refuse
+
+test("5xx, 429 and lost connections are tried again", async (t) => {
+  const fake = await startFake(t);
+  for (const first of [failure(500, "internal_error"), failure(503, "unavailable"), failure(429, "rate_limit_exceeded"), CUT]) {
+    fake.answers.push(first, CUT);
+    assert.equal((await fake.cache().get("k")).hit, false);
+  }
+  assert.equal(fake.received.length, 12);
+  fake.answers.push(...Array(3).fill(failure(500, "internal_error")));
+  await assert.rejects(fake.cache().get("k"), InternalError);
+  fake.answers.push(failure(503, "unavailable"));
+  await assert.rejects(fake.cache({ retries: 0 }).get("k"), Unavailable);
+  assert.equal(fake.received.length, 16);
+});
+
+test("Retry-After is honoured, and not waited for beyond the call's time", async (t) => {
+  const fake = await startFake(t);
+  fake.answers.push(failure(429, "rate_limit_exceeded", { "retry-after": "1" }));
+  await fake.cache().get("k");
+  const [first, second] = fake.received;
+  assert.ok(first && second && second.at - first.at >= 1000);
+  fake.answers.push(failure(429, "rate_limit_exceeded", { "retry-after": "30" }));
+  const began = performance.now();
+  await assert.rejects(fake.cache().get("k"), (error) => error instanceof RateLimitExceeded && error.retryAfter === 30);
+  assert.ok(performance.now() - began < 4000);
+});
+
+test("what would not be the same twice is not tried again", async (t) => {
+  const fake = await startFake(t);
+  for (const options of [{ ifAbsent: true }, { ifMatch: '"e"' }]) {
+    fake.answers.push(CUT);
+    await assert.rejects(fake.cache().put("k", 1, options), (error) => error instanceof Unreachable && error.sent);
+  }
+  assert.equal(fake.received.length, 2);
+  fake.answers.push(failure(429, "rate_limit_exceeded"), { status: 200, body: { key: "k", deleted: true } });
+  assert.equal(await fake.cache().delete("k", { ifMatch: '"e"' }), true); // a 429 did nothing
+  const away = new Cache({ url: AWAY, apiKey: API_KEY });
+  await assert.rejects(away.put("k", 1, { ifAbsent: true }), (error) => error instanceof Unreachable && !error.sent);
+});
+
+test("a call takes at most its timeout", async (t) => {
+  const fake = await startFake(t);
+  fake.answers.push({ status: 200, body: {}, afterMs: 3000 });
+  const began = performance.now();
+  await assert.rejects(fake.cache({ timeout: 0.3 }).get("k"), TimedOut);
+  assert.ok(performance.now() - began < 2500);
+});
+
+test("the caller's signal ends a call with its reason", async (t) => {
+  const fake = await startFake(t);
+  fake.answers.push({ status: 200, body: {}, afterMs: 3000 });
+  const reason = new Error("the visitor left");
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(reason), 50);
+  await assert.rejects(fake.cache({ onError: "miss" }).get("k", { signal: controller.signal }), (e) => e === reason);
+  await assert.rejects(fake.cache().get("k", { signal: AbortSignal.abort(reason) }), (e) => e === reason);
+  assert.equal(fake.received.length, 1);
+});
+
+test('onError "miss": without the cache, the application goes on', async () => {
+  const warnings: string[] = [];
+  const warn = (_: string, error: CacheError): void => void warnings.push(error.name);
+  const cache = new Cache({ url: AWAY, apiKey: API_KEY, onError: "miss", warn });
+  assert.deepEqual(await cache.get("k"), { hit: false, key: "k" });
+  assert.equal(await cache.put("k", 1), undefined);
+  assert.equal(await cache.delete("k"), false);
+  assert.equal(await cache.getOrCreate("k", () => "made"), "made");
+  assert.equal(await cache.getOrCreate("a/../b", () => "made"), "made");
+  await assert.rejects(cache.getOrCreate("k", () => Promise.reject(new Error("the model"))), /the model/);
+  await assert.rejects(cache.list().next(), Unreachable);
+  await assert.rejects(cache.clear({ prefix: "a" }), Unreachable);
+  await assert.rejects(cache.put("k", undefined), TypeError);
+  assert.deepEqual(warnings, ["Unreachable"]); // once a minute
+});
+
+test("an outage is paid for once, then tried again after a pause", async (t) => {
+  const fake = await startFake(t);
+  const cache = fake.cache({ onError: "miss", retries: 0, ...QUIET });
+  fake.answers.push(failure(503, "unavailable"));
+  for (let call = 0; call < 5; call += 1) assert.equal((await cache.get("k")).hit, false);
+  assert.equal(fake.received.length, 1);
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  await cache.get("k");
+  await cache.get("k");
+  assert.equal(fake.received.length, 3);
+});
+
+test("errors of the account are misses too, mistakes are not", async (t) => {
+  const fake = await startFake(t);
+  const cache = fake.cache({ onError: "miss", ...QUIET });
+  for (const code of ["insufficient_credits", "budget_exceeded"]) {
+    fake.answers.push(failure(402, code));
+    assert.equal((await cache.get("k")).hit, false);
+  }
+  fake.answers.push(failure(400, "invalid_request"));
+  await assert.rejects(cache.get("k"), APIError);
+  fake.answers.push(failure(402, "insufficient_credits"), failure(402, "budget_exceeded"), failure(418, "teapot"));
+  await assert.rejects(fake.cache().get("k"), InsufficientCredits);
+  await assert.rejects(fake.cache().get("k"), BudgetExceeded);
+  await assert.rejects(fake.cache().get("k"), (error) => error instanceof APIError && error.code === "teapot");
+});
+
+test("what a proxy answers is no answer of the service, and no redirect gets the API key", async (t) => {
+  const fake = await startFake(t);
+  const elsewhere = await startFake(t);
+  for (const answer of [
+    { status: 200, body: "<html>" },
+    { status: 404, body: "<html>" },
+    { status: 200, body: "null" },
+    { status: 302, body: "", headers: { location: elsewhere.url } },
+  ]) {
+    fake.answers.push(answer);
+    await assert.rejects(fake.cache().get("k"), UnexpectedAnswer);
+  }
+  assert.equal(elsewhere.received.length, 0);
+  fake.answers.push({ status: 502, body: "<html>" });
+  await assert.rejects(fake.cache({ retries: 0 }).get("k"), (e) => e instanceof Unavailable && e.status === 502);
+});
+
+test("getOrCreate asks once for all callers of a process, and they fail together", async (t) => {
+  const fake = await startFake(t);
+  fake.answers.push({ ...failure(403, "forbidden"), afterMs: 100 });
+  const cache = fake.cache();
+  const results = await Promise.allSettled(Array.from({ length: 10 }, () => cache.getOrCreate("k", () => 1)));
+  assert.ok(results.every((result) => result.status === "rejected" && result.reason.code === "forbidden"));
+  assert.equal(fake.received.length, 1);
+});
+
+test("clear({ all: true }) asks for just that, and the service may be below a path", async (t) => {
+  const fake = await startFake(t);
+  fake.answers.push({ status: 200, body: { deleted: 7 } });
+  assert.equal(await new Cache({ url: `${fake.url}/below/`, apiKey: API_KEY }).clear({ all: true }), 7);
+  assert.deepEqual([fake.received[0]?.method, fake.received[0]?.target], ["DELETE", "/below/api/v1/cache?all=true"]);
+});
+
+test("the API key is in no text that anybody might print, log or send on", async (t) => {
+  const fake = await startFake(t);
+  const cache = fake.cache({ retries: 0 });
+  const shown = [inspect(cache, { depth: 20, showHidden: true }), JSON.stringify(cache), String(cache)];
+  assert.equal(shown[1], JSON.stringify({ url: fake.url, onError: "throw" }));
+  shown.push(inspect(cache, { customInspect: false, depth: 20, showHidden: true, getters: true }));
+  fake.answers.push(CUT, failure(401, "invalid_api_key"), { status: 200, body: "<html>" });
+  for (let call = 0; call < 3; call += 1) {
+    const error: unknown = await cache.get("k").catch((error: unknown) => error);
+    assert.ok(error instanceof CacheError);
+    shown.push(inspect(error, { depth: 20, showHidden: true }), JSON.stringify(error), String(error.stack));
+  }
+  for (const text of shown) assert.ok(!text.includes(API_KEY), text);
+  assert.equal(fake.received[0]?.headers.authorization, `Bearer ${API_KEY}`);
+});
+
+test("a set-up that cannot work is refused, without the API key being told", () => {
+  const good = { url: AWAY, apiKey: API_KEY };
+  for (const apiKey of ["", "ck_live_with\nbreak", "ck_live_with space", "ck_live_ünicode"]) {
+    assert.throws(() => new Cache({ ...good, apiKey }), (e: Error) => /apiKey/.test(e.message) && !/ck_live/.test(e.message));
+  }
+  for (const url of ["", "localhost", "ftp://a", "http://", "http://user:pass@host", "http://host?a", "http://h#a"]) {
+    assert.throws(() => new Cache({ ...good, url }), /url/);
+  }
+  for (const options of [{ timeout: 0 }, { timeout: NaN }, { retries: -1 }, { onError: "ignore" as "miss" }]) {
+    assert.throws(() => new Cache({ ...good, ...options }), new RegExp(Object.keys(options)[0] ?? ""));
+  }
+});
+
+test("fromEnv", (t) => {
+  const saved = { CACHE_URL: process.env.CACHE_URL, CACHE_API_KEY: process.env.CACHE_API_KEY };
+  t.after(() => Object.assign(process.env, saved));
+  Object.assign(process.env, { CACHE_URL: "http://localhost:8000/\n", CACHE_API_KEY: API_KEY });
+  assert.equal(inspect(Cache.fromEnv({ onError: "miss" })), 'Cache {"url":"http://localhost:8000","onError":"miss"}');
+  process.env.CACHE_URL = "";
+  assert.throws(() => Cache.fromEnv(), /CACHE_URL is not set/);
+});
