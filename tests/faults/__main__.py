@@ -95,6 +95,7 @@ class Run:
     count: str
     seen: str
     deviations: list[str]
+    ended: bool  # it tells of all that it tried
     seconds: float
 
 
@@ -109,7 +110,7 @@ def main() -> int:
     runs = [_run(fault, options.seed) for fault in ALL if fault.name in (options.only or [fault.name])]
     table = _table(runs, options.seed)
     _say(table)
-    if not options.only:
+    if not options.only and all(run.ended for run in runs):
         before, _, rest = PAGE.read_text().partition(BEGIN)
         PAGE.write_text(before + BEGIN + table + END + rest.partition(END)[2])
     return int(any(run.deviations for run in runs))
@@ -154,14 +155,14 @@ def _run(fault: Fault, seed: int) -> Run:
         seconds = time.monotonic() - began
         told: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
         deviations = list(told.get("deviations", []))
-        if process.returncode and not deviations:
-            deviations = ["the test failed"]
-        if deviations:
+        ended = bool(told) or process.returncode == 0
+        if process.returncode:
+            deviations = deviations or ["the test failed"]
             _say(log.read_text())
     seen = ", ".join(f"{number:,} {name}" for name, number in told.get("seen", {}).items())
     count = f"{told['count']:,}" if told else fault.count
     _say(f"  {len(deviations)} deviations, {seconds:.0f} s\n")
-    return Run(fault, count, seen or fault.seen, deviations, seconds)
+    return Run(fault, count, seen or fault.seen, deviations, ended, seconds)
 
 
 def _table(runs: list[Run], seed: int) -> str:
