@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,10 +45,10 @@ class Servers:
         self._log_path = directory / "servers.log"
         dsn = make_conninfo(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"])
         self._environment = {**os.environ, "DATABASE_URL": dsn}
+        self._running: list[Child] = []
         self._up: dict[str, Child] = {}
         self._starting: list[threading.Thread] = []
         self._errors: list[Exception] = []
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         for _ in range(SERVERS):
@@ -59,7 +59,8 @@ class Servers:
     def __exit__(self, _type: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
         for thread in self._starting:
             thread.join()
-        self._stack.close()
+        for child in self._running:
+            child.stop()
         if self._errors:
             raise self._errors[0]
 
@@ -73,6 +74,7 @@ class Servers:
             raise self._errors[0]
         url = chance.choice(list(self._up))
         child = self._up.pop(url)
+        self._running.remove(child)  # before others may have its pid
         os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
         self._start()
@@ -82,7 +84,7 @@ class Servers:
         port = free_port()
         command = server_command(HOST, port)
         child = Child.start("server", command, log_path=self._log_path, directory=ROOT, environment=self._environment)
-        self._stack.callback(child.stop)
+        self._running.append(child)
         thread = threading.Thread(target=self._wait_for, args=(port, child))
         self._starting = [each for each in self._starting if each.is_alive()] + [thread]
         thread.start()

@@ -20,6 +20,8 @@ from cacheservice_client.errors import CacheError
 
 Connections = Annotated[int, typer.Option("--connections", "-c", min=1, max=64, help="Requests at once.")]
 
+SECONDS_TO_END = 3  # after Ctrl-C
+
 
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines, or - for stdin.", show_default=False)],
@@ -110,12 +112,25 @@ def _ended(work: Coroutine[Any, Any, None]) -> Exception | None:
         return exits.Failure("interrupted", exits.INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, before)
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
     return None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """At once: asyncio's own handler would only ask for it, and a read of stdin that waits would not hear it."""
+    """At once: asyncio's own handler would only ask for it, and a read of stdin that waits would not hear it.
+
+    What has to end first may wait for stdin once more: then the process goes without it.
+    """
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.alarm(SECONDS_TO_END)
     raise KeyboardInterrupt
+
+
+def _give_up(_signal: int, _frame: FrameType | None) -> None:
+    os.write(2, b"cachectl: interrupted\n")
+    os._exit(exits.INTERRUPTED)
 
 
 @contextmanager
