@@ -102,7 +102,7 @@ class Waiting:
         self._closing = True
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait(self._tasks, timeout=CONNECT_TIMEOUT_SECONDS)
 
     @contextmanager
     def spot(self, place: Place) -> Iterator[Spot]:
@@ -125,6 +125,8 @@ class Waiting:
                     connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     application_name="cacheservice leases",
                 ) as connection:
+                    if self._closing:  # the cancellation got lost: Python 3.11's wait_for may swallow it
+                        return
                     await connection.execute(b"listen " + LEASE_CHANNEL.encode())
                     async for notification in connection.notifies():
                         self._notified(notification.payload)

@@ -29,10 +29,10 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 def purge(*, seconds: float = 50.0, progress: Progress | None = None) -> int:
     """Remove what has expired by now, for at most about `seconds`; returns how many entries that were."""
-    deadline = time.monotonic() + seconds
     django_rows(sql.DROP_LEASES, {})
     # Each tenant with something left to remove, and the expiry that the last removed one had.
     left = {tenant_id: NEVER for (tenant_id,) in django_rows(sql.EXPIRED_TENANTS, {})}
+    deadline = time.monotonic() + seconds
     limit, removed = FIRST_BATCH, 0
     while left and time.monotonic() < deadline:
         began = time.monotonic()

@@ -148,8 +148,7 @@ from unnest($5::int4[], $6::int4[], $7::int2[]) with ordinality as q (caller, la
 # ... $5 the request's caller (ordinal), $6 later, $7 space, $8 key, $9 whether the value is wanted, $10 the scope bit
 # needed, $11 largest value to give inline: a larger one is null here and fetched apart with VALUE, $12 the id before
 # the first receipt's. A wanted hit is charged, or refused: by the API key's credit limit (4), by a prepaid balance (3).
-# Requests are looked at one after the other only where not all can be paid; the balance then counts those that their
-# API key's limit refuses, too: one more may be refused than need be, never one more paid. A refusal says what was left.
+# Requests are looked at one after the other only where not all can be paid. A refusal says what was left.
 READ: Final = (
     _CALLER
     + b""",
@@ -201,21 +200,26 @@ limited as materialized (
     where w.tenant_id = h.tenant_id and w.api_key_id = h.api_key_id limit 1 for no key update
   ) w
 ),
-paid as materialized (
-  select f.*, p.balance, l.units as limit_used, case
-    when f.status <> 0 then f.status
-    when f.version is null or not f.wanted then 0
-    when f.credit_limit is not null and coalesce(l.units + (select hit from price) * (
-      select count(*) from found o where o.tenant_id = f.tenant_id and o.api_key_id = f.api_key_id
-        and o.version is not null and o.wanted and o.n <= f.n) > f.credit_limit, true) then 4
-    when not f.prepaid or p.balance >= p.hits * (select hit from price) then 0
-    when p.balance < (select hit from price) * (
-      select count(*) from found o where o.tenant_id = f.tenant_id and o.version is not null and o.wanted
-        and o.n <= f.n) then 3
-    else 0 end as outcome
+within as materialized (
+  select f.*, p.hits, p.balance, l.units as limit_used,
+         f.credit_limit is null or coalesce(l.units + (select hit from price) * (
+           select count(*) from found o where o.tenant_id = f.tenant_id and o.api_key_id = f.api_key_id
+             and o.version is not null and o.wanted and o.n <= f.n) <= f.credit_limit, false) as within_limit
   from found f
   left join payer p on p.tenant_id = f.tenant_id
   left join limited l on l.tenant_id = f.tenant_id and l.api_key_id = f.api_key_id
+),
+paid as materialized (
+  select w.*, case
+    when w.status <> 0 then w.status
+    when w.version is null or not w.wanted then 0
+    when not w.within_limit then 4
+    when not w.prepaid or w.balance >= w.hits * (select hit from price) then 0
+    when w.balance < (select hit from price) * (
+      select count(*) from within o where o.tenant_id = w.tenant_id and o.version is not null and o.wanted
+        and o.within_limit and o.n <= w.n) then 3
+    else 0 end as outcome
+  from within w
 ),
 charged as (
   update account a set balance = a.balance - c.units
