@@ -1,6 +1,7 @@
 """The Python client's `get_or_create` against the real service's leases, in real processes; and its README."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -64,7 +65,9 @@ def cache(server: RunningServer, api_key: str) -> Iterator[Cache]:
 
 
 def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python" / "src")}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def test_callers_in_many_processes_make_one_value(server: RunningServer, api_key: str) -> None:
