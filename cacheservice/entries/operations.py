@@ -37,11 +37,12 @@ TAG_SEPARATOR = "\x1f"  # tags hold no control characters
 class Caller:
     """Who asks: an API key of a tenant and the digest of the token presented. A process keeps one a digest."""
 
-    __slots__ = ("api_key_id", "digest", "rate", "tenant_id")
+    __slots__ = ("api_key_id", "digest", "limited", "rate", "tenant_id")
 
     def __init__(self, tenant_id: int, api_key_id: int, digest: bytes) -> None:
         self.tenant_id, self.api_key_id, self.digest = tenant_id, api_key_id, digest
         self.rate: tuple[int, int] | None = None  # requests a minute, and used; as the latest statement saw them
+        self.limited = False  # whether the latest Read was left to LimitedRead
 
 
 class Outcome(IntEnum):
@@ -57,6 +58,7 @@ class Outcome(IntEnum):
     OVER_TENANT_QUOTA = 7
     OVER_API_KEY_QUOTA = 8
     LEASE_LOST = 9
+    LIMITED = 10  # for LimitedRead to decide
 
 
 class LeaseState(Enum):
@@ -96,6 +98,10 @@ class Updated(NamedTuple):
 
 class DataKeyReplaced(Exception):
     """The value was sealed with a data key that has been replaced since: seal it again and repeat."""
+
+
+class Limited(Exception):
+    """The caller's reads are limited, or cannot be paid together: LimitedRead decides, and nothing was done yet."""
 
 
 class QuotaUncertain(Exception):
@@ -149,7 +155,7 @@ class Operation(Request):
 
 
 class Read(Operation):
-    """Outcome: Found, or None for a miss. A wanted hit is charged, with the receipt `receipt_id`."""
+    """Outcome: Found, or None for a miss. A wanted hit is charged, with the receipt `receipt_id`. Raises Limited."""
 
     __slots__ = ("receipt_id", "wanted")
     name, scope = b"read", "read"
@@ -168,7 +174,7 @@ class Read(Operation):
         for read, ordinal in zip(batch, ordinals, strict=True):
             read.receipt_id = first_id + ordinal
         wanted = bools([read.wanted for read in batch])
-        return [(b"read", (*callers, *places, wanted, _scope_bit(cls), _INLINE, _INT8.pack(first_id)))]
+        return [(cls.name, (*callers, *places, wanted, _scope_bit(cls), _INLINE, _INT8.pack(first_id)))]
 
     def read_row(self, value: Any, row: int) -> None:
         version = value(row, 6)
@@ -189,6 +195,25 @@ class Read(Operation):
                 cost if cost is None else cost.decode(),
             )
         )
+
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.LIMITED:
+            self.caller.limited = True
+            self.fail(Limited())
+        else:
+            super().refuse(outcome, value, row)
+
+
+class LimitedRead(Read):
+    """As Read, for every caller. Raises InsufficientCredits."""
+
+    __slots__ = ()
+    name = b"limited_read"
+    statements = {b"limited_read": sql.LIMITED_READ}
+
+    def read_row(self, value: Any, row: int) -> None:
+        self.caller.limited = value(row, 15) == b"\x01"
+        super().read_row(value, row)
 
     def refuse(self, outcome: int, value: Any, row: int) -> None:
         if outcome == Outcome.NO_CREDITS:

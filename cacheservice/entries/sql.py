@@ -1,6 +1,6 @@
 """Every statement that touches entries, but for the rollup's (`rollup.py`).
 
-The gathered statements (READ, WRITE, UPDATE, DELETE, AUTHORISE) take the callers of a batch as four arrays and its
+The gathered statements (READ, LIMITED_READ, WRITE, UPDATE, DELETE, LEASE, AUTHORISE) take the callers of a batch as four arrays and its
 requests as further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does
 not hold (unknown, revoked, expired) gets no row: revocation, expiry, scopes and limits hold at once in every process.
 Each row begins with `n`, an outcome (`operations.Outcome`), the API key's rate limit, and how much of it is used.
@@ -34,8 +34,8 @@ LEASE_CHANNEL: Final = "cacheservice_lease"
 _TODAY: Final = b"(statement_timestamp() at time zone 'UTC')::date"
 
 # $1 tenants, $2 API keys, $3 digests of the presented tokens, $4 how many requests count against their rate limits: the
-# callers that hold, with their scopes and limits. Then the requests are counted in the UTC minute of the statement.
-_CALLER: Final = (
+# callers that hold, with their scopes and limits.
+_HOLDING: Final = (
     b"""
 with caller as materialized (
   select c.n, c.tenant_id, c.api_key_id, c.requests, k.scopes, k.credit_limit, p.prepaid,
@@ -58,7 +58,13 @@ with caller as materialized (
     + b"""
     order by p.valid_from desc limit 1
   ) p
-),
+)"""
+)
+
+# The callers that hold, and their requests counted in the UTC minute of the statement.
+_CALLER: Final = (
+    _HOLDING
+    + b""",
 rate as (
   insert into rate_window as r (tenant_id, api_key_id, minute, used)
   select tenant_id, api_key_id, floor(extract(epoch from statement_timestamp()) / 60)::int4, sum(requests)
@@ -145,33 +151,9 @@ from unnest($5::int4[], $6::int4[], $7::int2[]) with ordinality as q (caller, la
     + _WITH_CALLER
 )
 
-# ... $5 the request's caller (ordinal), $6 later, $7 space, $8 key, $9 whether the value is wanted, $10 the scope bit
-# needed, $11 largest value to give inline: a larger one is null here and fetched apart with VALUE, $12 the id before
-# the first receipt's. A wanted hit is charged, or refused: by the API key's credit limit (4), by a prepaid balance (3).
-# Requests are looked at one after the other only where not all can be paid. A refusal says what was left.
-READ: Final = (
-    _CALLER
-    + b""",
-found as materialized (
-  select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.credit_limit, c.prepaid, c.rate_limit, r.used,
-         case when c.scopes & $10::int2 = 0 then 1 when """
-    + _OVER_RATE
-    + b""" then 2 else 0 end as status,
-         e.version, e.data_key_version, e.size, e.created_at, e.expires_at, e.content_type, e.cost,
-         case when q.wanted and octet_length(e.value) <= $11::int4 then e.value end as value
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::bool[]) with ordinality
-    as q (caller, later, space, key, wanted, n)"""
-    + _WITH_CALLER
-    + b"""
-  left join lateral (
-    select * from entry e
-    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
-      and c.scopes & $10::int2 <> 0 and ("""
-    + _OVER_RATE
-    + b""") is not true
-    limit 1
-  ) e on true
-),
+# The price of a hit in units, and the UTC month, counted from 1970.
+_PRICE: Final = (
+    b"""
 price as materialized (
   select amount::bigint as hit, (extract(year from day) - 1970) * 12 + extract(month from day) - 1 as month
   from (select """
@@ -179,7 +161,106 @@ price as materialized (
     + b""" as day) d cross join lateral (
     select amount from price where code = 'cache_hit' and valid_from <= d.day order by valid_from desc limit 1
   ) p
+)"""
+)
+
+# The requests `q` of a batch of reads.
+_READS: Final = b"""
+  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::bool[]) with ordinality
+    as q (caller, later, space, key, wanted, n)"""
+
+# The columns of the entry `e` that a read finds.
+_ENTRY: Final = b"""
+         e.version, e.data_key_version, e.size, e.created_at, e.expires_at, e.content_type, e.cost,
+         case when q.wanted and octet_length(e.value) <= $11::int4 then e.value end as value"""
+
+# The live entry `e` at the request's place, if nothing forbids the caller to see it.
+_LIVE: Final = b"""
+    select * from entry e
+    where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
+      and c.scopes & $10::int2 <> 0"""
+
+# A receipt for each caller of a batch of reads, of what was `paid`.
+_READ_RECEIPTS: Final = b"""
+receipts as (
+  insert into receipt (tenant_id, id, api_key_id, at, hits, misses, units, saved, versions)
+  select tenant_id, $12::bigint + caller, api_key_id, statement_timestamp(), count(version),
+         count(*) - count(version), count(version) * (select hit from price), coalesce(sum(cost), 0),
+         array_agg(version) filter (where version is not null)
+  from paid where outcome = 0 and wanted group by tenant_id, api_key_id, caller
+)"""
+
+# ... $5 the request's caller (ordinal), $6 later, $7 space, $8 key, $9 whether the value is wanted, $10 the scope bit
+# needed, $11 largest value to give inline: a larger one is null here and fetched apart with VALUE, $12 the id before
+# the first receipt's. This is the short way of those who may read as much as they like: where the API key has a rate or
+# a credit limit, or a prepaid balance does not pay for all of the tenant's hits, nothing is done (10), and LIMITED_READ
+# decides. It takes two thirds of that one's time.
+READ: Final = (
+    _HOLDING
+    + b""",
+found as materialized (
+  select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.prepaid,
+         case when c.rate_limit is not null or c.credit_limit is not null then 10
+              when c.scopes & $10::int2 = 0 then 1 else 0 end as status,"""
+    + _ENTRY
+    + _READS
+    + b"""
+  join caller c on c.n = q.caller
+  left join lateral ("""
+    + _LIVE
+    + b""" and c.rate_limit is null and c.credit_limit is null
+    limit 1
+  ) e on true
+),"""
+    + _PRICE
+    + b""",
+charged as (
+  update account a set balance = a.balance - h.units
+  from (
+    select tenant_id, prepaid, count(*) * (select hit from price) as units from found
+    where version is not null and wanted group by tenant_id, prepaid order by tenant_id
+  ) h
+  where a.tenant_id = h.tenant_id and (a.balance >= h.units or not h.prepaid)
+  returning a.tenant_id
 ),
+paid as materialized (
+  select f.*, case when f.version is not null and f.wanted and c.tenant_id is null then 10 else f.status end as outcome
+  from found f left join charged c on c.tenant_id = f.tenant_id
+),"""
+    + _READ_RECEIPTS
+    + b"""
+select n::int4, outcome::int2, null::int4, null::bigint, null::bigint, null::bigint,
+       case when outcome = 0 then version end, data_key_version, size, created_at, expires_at, content_type,
+       case when outcome = 0 then value end, case when wanted then (select hit from price) else 0 end, cost::text
+from paid
+"""
+)
+
+# As READ, for everyone. A wanted hit is charged, or refused: by the API key's credit limit (4), by a prepaid balance
+# (3). Requests are looked at one after the other only where not all can be paid. A refusal says what was left. The last
+# column says whether READ would not have decided.
+LIMITED_READ: Final = (
+    _CALLER
+    + b""",
+found as materialized (
+  select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.credit_limit, c.prepaid, c.rate_limit, r.used,
+         case when c.scopes & $10::int2 = 0 then 1 when """
+    + _OVER_RATE
+    + b""" then 2 else 0 end as status,"""
+    + _ENTRY
+    + _READS
+    + _WITH_CALLER
+    + b"""
+  left join lateral ("""
+    + _LIVE
+    + b""" and ("""
+    + _OVER_RATE
+    + b""") is not true
+    limit 1
+  ) e on true
+),"""
+    + _PRICE
+    + b""",
 payer as materialized (
   select h.tenant_id, h.hits, a.balance
   from (
@@ -238,18 +319,14 @@ counted as (
     where outcome = 0 and wanted and version is not null and credit_limit is not null group by tenant_id, api_key_id
   ) c
   where w.tenant_id = c.tenant_id and w.api_key_id = c.api_key_id
-),
-receipts as (
-  insert into receipt (tenant_id, id, api_key_id, at, hits, misses, units, saved, versions)
-  select tenant_id, $12::bigint + caller, api_key_id, statement_timestamp(), count(version),
-         count(*) - count(version), count(version) * (select hit from price), coalesce(sum(cost), 0),
-         array_agg(version) filter (where version is not null)
-  from paid where outcome = 0 and wanted group by tenant_id, api_key_id, caller
-)
+),"""
+    + _READ_RECEIPTS
+    + b"""
 select n::int4, outcome::int2, rate_limit, used,
        case outcome when 3 then balance when 4 then limit_used end, case outcome when 4 then credit_limit end,
        case when outcome = 0 then version end, data_key_version, size, created_at, expires_at, content_type,
-       case when outcome = 0 then value end, case when wanted then (select hit from price) else 0 end, cost::text
+       case when outcome = 0 then value end, case when wanted then (select hit from price) else 0 end, cost::text,
+       rate_limit is not null or credit_limit is not null or outcome = 3
 from paid
 """
 )

@@ -29,6 +29,8 @@ from cacheservice.entries.operations import (
     Found,
     Lease,
     LeaseState,
+    Limited,
+    LimitedRead,
     LookUp,
     Operation,
     QuotaUncertain,
@@ -95,7 +97,7 @@ class Store:
     def __init__(self, conninfo: str) -> None:
         self._gatherer = Gatherer(
             conninfo,
-            [Read, Write, Update, Delete, Lease, Authorise, LookUp],
+            [Read, LimitedRead, Write, Update, Delete, Lease, Authorise, LookUp],
             connections=settings.DATABASE_CONNECTIONS,
             queue_limit=settings.QUEUE_LIMIT,
             queue_timeout=settings.QUEUE_TIMEOUT_SECONDS,
@@ -167,8 +169,13 @@ class Store:
         charged for a value that is then not given is refunded before this ends.
         """
         for _ in range(ATTEMPTS):
-            read = Read(caller, space, key, wanted)
-            found: Found | None = await self._run(read)
+            read: Read = (LimitedRead if caller.limited else Read)(caller, space, key, wanted)
+            found: Found | None
+            try:
+                found = await self._run(read)
+            except Limited:
+                read = LimitedRead(caller, space, key, wanted)
+                found = await self._run(read)
             if found is None:
                 return None
             charge = Charge(caller.tenant_id, read.receipt_id, found.units, found.cost, found.version)
