@@ -5,13 +5,14 @@ on. See docs/performance.md.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import aims, entries, metering, purging, report, sizes, throughput, variants, wrk
+from bench import aims, clients, entries, metering, purging, report, sizes, throughput, variants, wrk
 from bench.measurement import BenchError
 from bench.service import (
     Owner,
@@ -28,7 +29,7 @@ from bench.throughput import say
 from cacheservice.embedded import EmbeddedError
 from cacheservice.supervisor import Failed, StopRequested, stop_on_signals
 
-PARTS = ("throughput", "metering", "sizes", "purge")
+PARTS = ("throughput", "metering", "clients", "sizes", "purge")
 ENTRIES = 10_000
 SIZES = (1_000, 100_000, 1_000_000)
 EXPIRED = 1_000_000
@@ -115,6 +116,9 @@ def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, res
         if "metering" in parts:
             results["metering"] = metered = metering.measure(service, dsn, ENTRIES, options.seconds)
             reached += aims.of_metering(metered)
+        if "clients" in parts:
+            results["clients"] = used = clients.measure(service, Path(os.environ["CACHE_VAR_DIR"]), options.rounds)
+            reached += aims.of_clients(used)
         if "purge" in parts:
             capacity = wrk.requests_of(service, "hit", LOAD_CONNECTIONS, options.seconds, ENTRIES).rate
             results["purge"] = purge = purging.measure(

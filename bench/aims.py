@@ -1,8 +1,10 @@
 """What the service promises itself, on two cores, and whether a run reached it."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.clients import ClientsReport
 from bench.metering import MeteringReport
 from bench.purging import PurgeReport
 from bench.throughput import NAMES, PGBENCH, Row, find
@@ -16,6 +18,9 @@ MOST_PURGE_TIMES = 2.0
 MOST_RECEIPT_BYTES = 40.0
 LEAST_FOLDED_HITS = 100_000
 MOST_USAGE_MS = 100.0
+MOST_GET_TIMES = 1.6
+LEAST_IMPORTED = 5_000
+MOST_LAST_HAD_MS = 50.0
 
 
 @dataclass(frozen=True)
@@ -78,3 +83,23 @@ def of_metering(report: MeteringReport) -> list[Aim]:
         aim = f"usage of a year, 50 keys, {name}"
         aims.append(Aim(aim, f"≤ {MOST_USAGE_MS:.0f} ms", f"{measured:.0f} ms", measured <= MOST_USAGE_MS))
     return aims
+
+
+def of_clients(report: ClientsReport) -> list[Aim]:
+    times, imported, last = report.get_times, report.imported_per_second, statistics.median(report.last_had_ms)
+    once = set(report.calls_of_make) == {1}
+    return [
+        Aim(
+            "a hit by the SDK, of the bare library's",
+            f"≤ {MOST_GET_TIMES} ×",
+            f"{times:.2f} ×",
+            times <= MOST_GET_TIMES,
+        ),
+        Aim(
+            f"{report.callers} callers of a cold key: the last has it",
+            f"≤ {MOST_LAST_HAD_MS:.0f} ms, 1 call",
+            f"{last:.0f} ms, {'1 call' if once else report.calls_of_make}",
+            last <= MOST_LAST_HAD_MS and once,
+        ),
+        Aim("cachectl import", f"≥ {LEAST_IMPORTED:,}/s", f"{imported:,.0f}/s", imported >= LEAST_IMPORTED),
+    ]
