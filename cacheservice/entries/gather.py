@@ -185,13 +185,12 @@ class Gatherer:
         def done(results: Results, error: StatementError | None) -> None:
             if kind.locks is not None:
                 self._locking[kind.locks] -= 1
-            if error is None:
+            if error is None:  # first the next batch: PostgreSQL works on it while this one's answers are made
+                self._release(connection)
                 self._settle(batch, results)
             else:
                 self._settle_failure(connection, batch, error)
-            if not connection.broken.is_set():
-                self._free.append(connection)
-                self._dispatch()
+                self._release(connection)
 
         try:
             steps = kind.encode(batch)
@@ -203,6 +202,11 @@ class Gatherer:
         if kind.locks is not None:
             self._locking[kind.locks] += 1
         connection.send(steps, done)
+
+    def _release(self, connection: Connection) -> None:
+        if not connection.broken.is_set():
+            self._free.append(connection)
+            self._dispatch()
 
     def _settle(self, batch: list[Request], results: Results) -> None:
         try:

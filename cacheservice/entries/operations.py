@@ -9,7 +9,7 @@ in every process.
 import hmac
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, IntEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -169,12 +169,21 @@ class Read(Operation):
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:
-        callers, ordinals, places = _callers(batch)
+        """Nothing is counted, for nobody is limited."""
+        ordinals = _ordinals(batch)
+        places = [ordinals[read.caller] for read in batch]
+        callers = (*_identities(ordinals), _NOTHING)
+        return cls._step(batch, callers, places, (int4s(places), _NOTHING, *_keys(batch)))
+
+    @classmethod
+    def _step(
+        cls, batch: list[Any], callers: tuple[bytes, ...], ordinals: list[int], places: tuple[bytes, ...]
+    ) -> list[Step]:
         first_id = random_id()
         for read, ordinal in zip(batch, ordinals, strict=True):
             read.receipt_id = first_id + ordinal
         wanted = bools([read.wanted for read in batch])
-        return [(cls.name, (*callers, *places, wanted, _scope_bit(cls), _INLINE, _INT8.pack(first_id)))]
+        return [(cls.name, (*callers, *places, wanted, _READ_BIT, _INLINE, _INT8.pack(first_id)))]
 
     def read_row(self, value: Any, row: int) -> None:
         version = value(row, 6)
@@ -210,6 +219,10 @@ class LimitedRead(Read):
     __slots__ = ()
     name = b"limited_read"
     statements = {b"limited_read": sql.LIMITED_READ}
+
+    @classmethod
+    def encode(cls, batch: list[Any]) -> list[Step]:
+        return cls._step(batch, *_callers(batch))
 
     def read_row(self, value: Any, row: int) -> None:
         self.caller.limited = value(row, 15) == b"\x01"
@@ -482,14 +495,16 @@ class LookUp(Request):
 
 
 _INLINE = struct.pack("!i", INLINE_BYTES)
+_READ_BIT = struct.pack("!h", SCOPE_BITS["read"])
+_NOTHING = int4s([])
 _INT8 = struct.Struct("!q")
 
 
 def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], list[int], tuple[bytes, ...]]:
     """The batch's callers, each once: tenants, API keys, digests, requests counted; the requests' callers by ordinal;
     and the requests' places: caller's ordinal, how many of its API key's requests come later, space, key."""
-    ordinals: dict[Caller, int] = {}
-    places = [ordinals.setdefault(operation.caller, len(ordinals) + 1) for operation in batch]
+    ordinals = _ordinals(batch)
+    places = [ordinals[operation.caller] for operation in batch]
     counted = dict.fromkeys(ordinals, 0)
     later = [0] * len(batch)
     of_key: Counter[int] = Counter()  # two callers may be one API key, while its secret is being rotated
@@ -498,21 +513,30 @@ def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], list[int], tuple[byte
         later[position] = of_key[caller.api_key_id]
         of_key[caller.api_key_id] += requests
         counted[caller] += requests
+    return (*_identities(ordinals), int4s(list(counted.values()))), places, (int4s(places), int4s(later), *_keys(batch))
+
+
+def _ordinals(batch: list[Any]) -> dict[Caller, int]:
+    """The batch's callers, each once, counted from 1."""
+    ordinals: dict[Caller, int] = {}
+    for operation in batch:
+        if operation.caller not in ordinals:
+            ordinals[operation.caller] = len(ordinals) + 1
+    return ordinals
+
+
+def _identities(callers: Iterable[Caller]) -> tuple[bytes, bytes, bytes]:
+    """Tenants, API keys, digests."""
     return (
-        (
-            int8s([caller.tenant_id for caller in ordinals]),
-            int8s([caller.api_key_id for caller in ordinals]),
-            byteas([caller.digest for caller in ordinals]),
-            int4s(list(counted.values())),
-        ),
-        places,
-        (
-            int4s(places),
-            int4s(later),
-            int2s([operation.space for operation in batch]),
-            texts([operation.key for operation in batch]),
-        ),
+        int8s([caller.tenant_id for caller in callers]),
+        int8s([caller.api_key_id for caller in callers]),
+        byteas([caller.digest for caller in callers]),
     )
+
+
+def _keys(batch: list[Any]) -> tuple[bytes, bytes]:
+    """Spaces and keys."""
+    return int2s([operation.space for operation in batch]), texts([operation.key for operation in batch])
 
 
 def _scope_bit(kind: type[Operation]) -> bytes:

@@ -1,8 +1,9 @@
 """Every statement that touches entries, but for the rollup's (`rollup.py`).
 
-The gathered statements (READ, LIMITED_READ, WRITE, UPDATE, DELETE, LEASE, AUTHORISE) take the callers of a batch as four arrays and its
-requests as further ones, and answer a row for each request by its ordinal `n`. A request whose caller's API key does
-not hold (unknown, revoked, expired) gets no row: revocation, expiry, scopes and limits hold at once in every process.
+The gathered statements (READ, LIMITED_READ, WRITE, UPDATE, DELETE, LEASE, AUTHORISE) take the callers of a batch as
+four arrays and its requests as further ones, and answer a row for each request by its ordinal `n`. A request whose
+caller's API key does not hold (unknown, revoked, expired) gets no row: revocation, expiry, scopes and limits hold at
+once in every process.
 Each row begins with `n`, an outcome (`operations.Outcome`), the API key's rate limit, and how much of it is used.
 
 Rows are looked up by `lateral (… limit 1)`: that can only be planned as one index look-up a row, whatever the planner
