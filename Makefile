@@ -10,7 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench faults lock clean preflight
+.PHONY: help run test browser check bench faults lock clean preflight
 .DELETE_ON_ERROR:
 
 help:
@@ -27,8 +27,18 @@ run: $(VENV)/run.stamp
 	@exec $(PY) manage.py up --host $(HOST) --port $(PORT) --workers $(WORKERS)
 
 # Two processes: four were no faster beyond the noise on two cores (57 and 52 s).
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp browser
 	$(PY) -m pytest -n 2
+
+# The console's tests in a real browser want Chromium. It is installed where that needs no question.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Chromium for the tests in a browser"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core >/dev/null && exit 0; \
+	fi; \
+	echo "No Chromium here: the tests in a browser are left out. To run them: sudo apt-get install chromium"
 
 # makemigrations also compares with the database, where there is one; the warning says that there is none.
 check: $(VENV)/dev.stamp

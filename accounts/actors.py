@@ -28,6 +28,6 @@ def tenant_named(name: str) -> Tenant:
 def api_key_with_id(text: str) -> APIKey:
     """Raises CommandError for an id that no key has."""
     try:
-        return APIKey.objects.select_related("tenant").get(id=tokens.decode_id(text))
+        return APIKey.objects.select_related("tenant").get(id=tokens.decode_id(text), internal=False)
     except (ValueError, APIKey.DoesNotExist):
         raise CommandError(f"id: no API key has the id '{text}'; 'manage.py list_api_keys' shows them.") from None

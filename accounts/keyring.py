@@ -1,10 +1,14 @@
-"""Master keys, and the data keys that they wrap.
+"""Master keys, and the data keys and other secrets that they wrap.
 
 A master key is 32 random bytes in base 64, one to a line: the first line wraps, every line unwraps, so that keys
 wrapped before a rotation stay readable. They come from `CACHE_MASTER_KEY` or from the file that
-`CACHE_MASTER_KEY_FILE` names. The database holds only wrapped data keys:
+`CACHE_MASTER_KEY_FILE` names. The database holds only wrapped data keys, and other secrets of tenants likewise:
 
-    nonce (12 bytes) ‖ AES-256-GCM(master key, data key, additional data = format ‖ tenant ‖ version)
+    nonce (12 bytes) ‖ AES-256-GCM(master key, data key, additional data = 1 ‖ tenant ‖ version)
+    nonce (12 bytes) ‖ AES-256-GCM(master key, secret, additional data = 2 ‖ tenant ‖ name)
+
+Other short secrets that must be had in clear again, such as those of second factors, are sealed with a master key
+directly; their additional data is what they are for.
 """
 
 import base64
@@ -25,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-KEY_BYTES, NONCE_BYTES, FORMAT = 32, 12, 1
+KEY_BYTES, NONCE_BYTES, FORMAT, SECRET_FORMAT = 32, 12, 1, 2
 
 
 class WrappedKey(NamedTuple):
@@ -52,19 +56,50 @@ class MasterKeys:
 
     def wrap(self, data_key: bytes, tenant_id: int, version: int) -> WrappedKey:
         """Seal a data key with the newest master key."""
-        nonce = os.urandom(NONCE_BYTES)
-        sealed = self._keys[self.current].encrypt(nonce, data_key, _additional_data(tenant_id, version))
-        return WrappedKey(nonce + sealed, self.current)
+        return self._seal(data_key, _additional_data(tenant_id, version))
 
     def unwrap(self, key: WrappedKey, tenant_id: int, version: int) -> bytes:
         """Raises CannotUnwrap when the master key is not at hand or the wrapped key is not this tenant's version."""
+        return self._open(key, _additional_data(tenant_id, version), f"data key {version} of tenant {tenant_id}")
+
+    def seal_secret(self, secret: bytes, tenant_id: int, name: str) -> WrappedKey:
+        """Seal a secret of a tenant with the newest master key, so that it opens as this tenant's and by this name."""
+        return self._seal(secret, _secret_data(tenant_id, name))
+
+    def open_secret(self, key: WrappedKey, tenant_id: int, name: str) -> bytes:
+        """Raises CannotUnwrap when the master key is not at hand or it is another secret."""
+        return self._open(key, _secret_data(tenant_id, name), f"secret {name} of tenant {tenant_id}")
+
+    def _seal(self, plain: bytes, additional_data: bytes) -> WrappedKey:
+        nonce = os.urandom(NONCE_BYTES)
+        return WrappedKey(nonce + self._keys[self.current].encrypt(nonce, plain, additional_data), self.current)
+
+    def _open(self, key: WrappedKey, additional_data: bytes, what: str) -> bytes:
         if key.master_key_id not in self._keys:
             raise CannotUnwrap(f"master key {key.master_key_id} is not among the configured ones")
         nonce, sealed = key.wrapped[:NONCE_BYTES], key.wrapped[NONCE_BYTES:]
         try:
-            return self._keys[key.master_key_id].decrypt(nonce, sealed, _additional_data(tenant_id, version))
+            return self._keys[key.master_key_id].decrypt(nonce, sealed, additional_data)
         except (InvalidTag, ValueError):  # ValueError: it is too short to hold a nonce
-            raise CannotUnwrap(f"data key {version} of tenant {tenant_id} does not open") from None
+            raise CannotUnwrap(f"{what} does not open") from None
+
+    def seal(self, secret: str, purpose: str) -> str:
+        """A short secret of nobody's tenant, as text."""
+        key = self._seal(secret.encode(), purpose.encode())
+        return f"{key.master_key_id}.{base64.b64encode(key.wrapped).decode()}"
+
+    def open(self, sealed: str, purpose: str) -> str:
+        """What `seal` sealed for the same purpose. Raises CannotUnwrap."""
+        key_id, _, text = sealed.partition(".")
+        try:
+            wrapped = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            wrapped = b""
+        return self._open(WrappedKey(wrapped, key_id), purpose.encode(), f"the secret for {purpose}").decode()
+
+    def is_current(self, sealed: str) -> bool:
+        """Whether the newest master key sealed it."""
+        return sealed.startswith(f"{self.current}.")
 
 
 def load() -> MasterKeys:
@@ -139,3 +174,7 @@ def _parse(text: str, source: str) -> list[bytes]:
 
 def _additional_data(tenant_id: int, version: int) -> bytes:
     return struct.pack(">Bqi", FORMAT, tenant_id, version)
+
+
+def _secret_data(tenant_id: int, name: str) -> bytes:
+    return struct.pack(">Bq", SECRET_FORMAT, tenant_id) + name.encode()

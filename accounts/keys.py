@@ -1,13 +1,21 @@
 """Creating, rotating and revoking tenants' keys. Each change stands in the audit log, in the same transaction."""
 
+import re
+import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import audit, keyring, tokens
+from accounts import audit, keyring, networks, sealed, second_factors, tokens
 from accounts.models import SCOPE_BITS, APIKey, DataKey, Tenant
+from accounts.unchanged import UNCHANGED, Unchanged
+
+LONGEST_NAME = 100  # characters of an API key's name
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @transaction.atomic
@@ -24,23 +32,96 @@ def add_tenant(name: str, actor: str) -> Tenant:
 
 @transaction.atomic
 def create_api_key(
-    tenant: Tenant, *, name: str, scopes: list[str], actor: str, expires_at: datetime | None = None
+    tenant: Tenant,
+    *,
+    name: str,
+    scopes: list[str],
+    actor: str,
+    expires_at: datetime | None = None,
+    allowed_networks: Sequence[str] | None = None,  # None: it may be used from everywhere
 ) -> tuple[APIKey, str]:
-    """The new API key and its token, which is shown once. Raises ValueError for an unknown scope or a past expiry."""
+    """The new API key and its token, which is shown once.
+
+    Raises ValueError, naming the field, for a name, scope or network that is not allowed, or a past expiry.
+    """
     if expires_at is not None and expires_at <= timezone.now():
         raise ValueError("expires_at must be in the future")
-    api_key = APIKey(tenant=tenant, name=name, scopes=scope_mask(scopes), expires_at=expires_at)
+    allowed = networks.checked(allowed_networks)
+    api_key = APIKey(
+        tenant=tenant,
+        name=_checked_name(name),
+        scopes=scope_mask(scopes),
+        expires_at=expires_at,
+        allowed_networks=allowed,
+    )
     token = tokens.new_token(api_key.id)
     api_key.digest = tokens.digest(token.encode())
     api_key.save(force_insert=True)
-    audit.record(tenant.id, actor, "api_key.create", tokens.encode_id(api_key.id), name=name, scopes=scopes)
+    details: dict[str, Any] = {"name": name, "scopes": scopes}
+    if allowed is not None:
+        details["allowed_networks"] = allowed
+    audit.record(tenant.id, actor, "api_key.create", tokens.encode_id(api_key.id), **details)
     return api_key, token
+
+
+def internal_api_key(tenant: Tenant) -> APIKey:
+    """The tenant's API key that nobody has a secret of: what its members do in the console is booked on it. Made when
+    it is first asked for; whoever asks at the same time waits, and gets the same."""
+    found: APIKey | None = APIKey.objects.filter(tenant=tenant, internal=True).first()
+    return found or _make_internal_api_key(tenant)
+
+
+@transaction.atomic
+def _make_internal_api_key(tenant: Tenant) -> APIKey:
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    scopes = ["read", "write", "delete"]
+    api_key, made = APIKey.objects.get_or_create(
+        tenant=tenant,
+        internal=True,
+        # A digest that was drawn, not computed: of no secret.
+        defaults={"name": "Console", "scopes": scope_mask(scopes), "digest": secrets.token_bytes(32)},
+    )
+    if made:
+        key_id = tokens.encode_id(api_key.id)
+        audit.record(tenant.id, "service", "api_key.create", key_id, name="Console", scopes=scopes)
+    return api_key
+
+
+@transaction.atomic
+def update_api_key(
+    api_key: APIKey,
+    *,
+    actor: str,
+    name: str | None = None,  # None: as it is
+    allowed_networks: Sequence[str] | Unchanged | None = UNCHANGED,  # None: it may be used from everywhere
+) -> APIKey:
+    """The API key with another name or allow-list, which holds everywhere from the commit on: statements read it.
+
+    Raises ValueError, naming the field, for what is not allowed, and for a key that is revoked.
+    """
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["name"] = _checked_name(name)
+    if not isinstance(allowed_networks, Unchanged):
+        changes["allowed_networks"] = networks.checked(allowed_networks)
+    api_key = _locked(api_key)
+    for field, value in changes.items():
+        setattr(api_key, field, value)
+    if changes:
+        api_key.save(update_fields=list(changes))
+        audit.record(api_key.tenant_id, actor, "api_key.update", tokens.encode_id(api_key.id), **changes)
+    return api_key
 
 
 @transaction.atomic
 def rotate_api_key(api_key: APIKey, *, overlap: timedelta, actor: str) -> str:
-    """A second secret for the same key; the former one works until the overlap ends. Returns the new token."""
-    api_key = APIKey.objects.select_for_update().get(pk=api_key.pk)
+    """A second secret for the same key; the former one works until the overlap ends. Returns the new token.
+
+    Raises ValueError for a key that is revoked or has expired, for which no secret works.
+    """
+    api_key = _locked(api_key)
+    if api_key.expires_at is not None and api_key.expires_at <= timezone.now():
+        raise ValueError("this API key has expired; create a new one")
     token = tokens.new_token(api_key.id)
     api_key.previous_digest, api_key.previous_expires_at = api_key.digest, timezone.now() + overlap
     api_key.digest = tokens.digest(token.encode())
@@ -85,13 +166,18 @@ def rotate_worn_data_keys(max_uses: int) -> int:
 
 
 def rewrap_data_keys(actor: str) -> int:
-    """Wrap every data key with the newest master key; returns how many were re-wrapped. Safe to stop and repeat."""
+    """Wrap every data key and tenants' other secrets with the newest master key; returns how many were re-wrapped.
+
+    Safe to stop and repeat.
+    """
     master_keys = keyring.load()
     count = 0
     while stale := list(DataKey.objects.exclude(master_key_id=master_keys.current)[:500]):
         for data_key in stale:
             _rewrap(data_key, master_keys)
         count += len(stale)
+    count += sealed.reseal(master_keys)
+    second_factors.reseal(master_keys)
     audit.record(audit.SERVICE, actor, "master_key.rotate", master_keys.current, rewrapped=count)
     return count
 
@@ -103,6 +189,20 @@ def scope_mask(scopes: list[str]) -> int:
         problem = f"unknown scope '{unknown[0]}'" if unknown else "no scope"
         raise ValueError(f"scopes: {problem}; choose from {', '.join(SCOPE_BITS)}")
     return sum(SCOPE_BITS[scope] for scope in set(scopes))
+
+
+def _locked(api_key: APIKey) -> APIKey:
+    """The row, to be changed. Raises ValueError when the key is revoked."""
+    api_key = APIKey.objects.select_for_update(no_key=True).get(tenant_id=api_key.tenant_id, id=api_key.id)
+    if api_key.revoked_at is not None:
+        raise ValueError("this API key is revoked; create a new one")
+    return api_key
+
+
+def _checked_name(name: str) -> str:
+    if not 1 <= len(name) <= LONGEST_NAME or _CONTROL.search(name):
+        raise ValueError(f"name: give 1 to {LONGEST_NAME} characters, no control characters among them")
+    return name
 
 
 def _add_data_key(tenant: Tenant) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import aims, clients, entries, metering, purging, report, sizes, throughput, variants, wrk
+from bench import aims, clients, console, entries, metering, purging, report, sizes, throughput, variants, wrk
 from bench.measurement import BenchError
 from bench.service import (
     Owner,
@@ -29,7 +29,7 @@ from bench.throughput import say
 from cacheservice.embedded import EmbeddedError
 from cacheservice.supervisor import Failed, StopRequested, stop_on_signals
 
-PARTS = ("throughput", "metering", "clients", "sizes", "purge")
+PARTS = ("throughput", "metering", "clients", "console", "sizes", "purge")
 ENTRIES = 10_000
 SIZES = (1_000, 100_000, 1_000_000)
 EXPIRED = 1_000_000
@@ -132,6 +132,9 @@ def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, res
             )
             report.purge(purge)
             reached.append(aims.of_purge(purge))
+    if "console" in parts:
+        results["console"] = pages = console.measure(template, owner, options.sizes[-1])
+        reached += aims.of_console(pages)
     if "sizes" in parts:
         results["sizes"] = by_size = sizes.measure(template, owner, options.sizes, options.seconds, options.rounds)
         report.sizes(by_size)

@@ -21,6 +21,7 @@ MOST_USAGE_MS = 100.0
 MOST_GET_TIMES = 1.6
 LEAST_IMPORTED = 5_000
 MOST_LAST_HAD_MS = 50.0
+MOST_PAGE_MS = 100.0
 
 
 @dataclass(frozen=True)
@@ -102,4 +103,12 @@ def of_clients(report: ClientsReport) -> list[Aim]:
             last <= MOST_LAST_HAD_MS and once,
         ),
         Aim("cachectl import", f"≥ {LEAST_IMPORTED:,}/s", f"{imported:,.0f}/s", imported >= LEAST_IMPORTED),
+    ]
+
+
+def of_console(pages: dict[str, float]) -> list[Aim]:
+    return [
+        Aim(f"console: {path}", f"≤ {MOST_PAGE_MS:.0f} ms", f"{milliseconds:.0f} ms", milliseconds <= MOST_PAGE_MS)
+        for path, milliseconds in pages.items()
+        if milliseconds
     ]

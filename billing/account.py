@@ -7,10 +7,11 @@ from billing.models import Price
 from billing.rows import Rows
 from billing.sql import STORAGE_USED
 from billing.usage_sql import ACCOUNT, PRICES
+from cacheservice.entries.requests import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 
 
 class Account(NamedTuple):
-    """Credits are in units of 0.01, storage in bytes; None is no limit."""
+    """Credits are in units of 0.01, storage in bytes; None is no limit. API key 0 is none in particular."""
 
     tenant_id: int
     tenant_name: str
@@ -27,6 +28,8 @@ class Account(NamedTuple):
     requests_per_minute: int | None  # of the API key
     credit_limit: int | None  # of the API key, a UTC month
     credit_limit_used: int
+    default_ttl: int  # seconds, of a PUT without one
+    max_ttl: int  # seconds
 
 
 class Prices(NamedTuple):
@@ -37,9 +40,10 @@ class Prices(NamedTuple):
     storage: Decimal  # USD a GB-month
 
 
-def read(rows: Rows, tenant_id: int, api_key_id: int) -> Account:
-    [row] = rows(ACCOUNT, {"tenant_id": tenant_id, "api_key_id": api_key_id})
-    return Account._make(row)
+def read(rows: Rows, tenant_id: int, api_key_id: int = 0) -> Account:
+    [(*fields, default_ttl, max_ttl)] = rows(ACCOUNT, {"tenant_id": tenant_id, "api_key_id": api_key_id})
+    most = max_ttl or MAX_TTL_SECONDS
+    return Account._make([*fields, min(default_ttl or DEFAULT_TTL_SECONDS, most), most])
 
 
 def read_prices(rows: Rows) -> Prices:

@@ -52,10 +52,17 @@ def grant_monthly() -> int:
 
 @transaction.atomic
 def grant_month(tenant_id: int) -> bool:
-    """Give one tenant what its plan grants for the running UTC month. False when it has it, or the plan grants none."""
+    """Give one tenant what its plan grants for the running UTC month.
+
+    False when it has it, when the plan grants none, or while the tenant is unverified.
+    """
     account = Account.objects.select_for_update().get(tenant_id=tenant_id)
     units = plan_of(account).monthly_grant
     key = f"monthly {timezone.now():%Y-%m}"
-    if units == 0 or LedgerEntry.objects.filter(tenant_id=tenant_id, idempotency_key=key).exists():
+    if (
+        units == 0
+        or account.unverified
+        or LedgerEntry.objects.filter(tenant_id=tenant_id, idempotency_key=key).exists()
+    ):
         return False  # whatever another plan would have granted
     return grant(tenant_id, LedgerEntry.Kind.MONTHLY, units, idempotency_key=key, actor="service")

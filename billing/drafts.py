@@ -2,18 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from billing import months
+from billing.integrals import byte_microseconds
 from billing.invoice_sql import API_KEYS, BALANCES, FREE_STORAGE, PRICES, TENANTS, USAGE
 from billing.models import Price
-from billing.pricing import MICROSECOND, APIKey, Bill, Period, Usage, Used, bill
+from billing.pricing import APIKey, Bill, Period, Usage, Used, bill
 from billing.rows import Rows
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Draft(NamedTuple):
@@ -131,18 +130,12 @@ def _usage(rows: Rows, tenant_ids: Sequence[int], terms: _Terms) -> tuple[dateti
 
 
 def _used(events: Mapping[int, tuple[Any, ...]], bounds: Sequence[datetime], as_of: datetime) -> list[Used]:
-    """What an API key used in each period, from the sums of each: 0 is before the first one.
-
-    Over a period, bytes · time is what stood at its start times its length, and of each event within it the bytes times
-    what is left of it: Δ · (end − t), summed up as Σ Δ · end − Σ Δ · t.
-    """
+    """What an API key used in each period, from the sums of each: 0 is before the first one."""
     *_, standing, _ = events.get(0, _NOTHING)
     used = []
     for ordinal, (start, end) in enumerate(pairwise(bounds), 1):
         hits, misses, writes, units, saved, delta, moment = events.get(ordinal, _NOTHING)
-        end = min(end, as_of)
-        length = max(0, (end - start) // MICROSECOND)  # a period that is yet to begin has none
-        integral = standing * length + delta * ((end - EPOCH) // MICROSECOND) - int(moment)
+        integral = byte_microseconds(standing, delta, moment, start, min(end, as_of))
         used.append(Used(hits, misses, writes, units, saved, integral))
         standing += delta
     return used

@@ -1,31 +1,35 @@
-"""Limits set on a tenant or an API key, in place of its plan's."""
+"""Limits set on a tenant or an API key, in place of its plan's, and a tenant's ttls."""
 
-import enum
 from typing import Final
 
 from django.db import transaction
 
 from accounts import audit, tokens
 from accounts.models import APIKey, Tenant
+from accounts.unchanged import UNCHANGED as UNCHANGED
+from accounts.unchanged import Unchanged
 from billing.models import Account
 from billing.rows import django_rows
+from cacheservice.entries.requests import MAX_TTL_SECONDS
 
+Limit = int | None | Unchanged  # None: the plan's; for a credit limit none, for a ttl the contract's
 
-class Unchanged(enum.Enum):
-    """That a limit shall stay as it is."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED = Unchanged.UNCHANGED
-Limit = int | None | Unchanged  # None: the plan's; for a credit limit, none
-
-# The largest of each, and what it counts.
-_MOST = {
-    "requests_per_minute": (10**6, "requests"),
-    "storage_quota": (10**15, "bytes"),
-    "api_key_storage_quota": (10**15, "bytes"),
-    "credit_limit": (10**14, "units of 0.01 credit"),
+# The largest of each.
+MOST: Final = {
+    "requests_per_minute": 10**6,
+    "storage_quota": 10**15,
+    "api_key_storage_quota": 10**15,
+    "credit_limit": 10**14,
+    "default_ttl": MAX_TTL_SECONDS,
+    "max_ttl": MAX_TTL_SECONDS,
+}
+_COUNTED: Final = {
+    "requests_per_minute": "requests",
+    "storage_quota": "bytes",
+    "api_key_storage_quota": "bytes",
+    "credit_limit": "units of 0.01 credit",
+    "default_ttl": "seconds",
+    "max_ttl": "seconds",
 }
 
 # What the API key was charged in the running UTC month, rolled up and not. In one statement, so that a receipt that is
@@ -72,6 +76,32 @@ def set_tenant_limits(
 
 
 @transaction.atomic
+def set_ttls(
+    tenant: Tenant,
+    *,
+    default_ttl: Limit = UNCHANGED,  # seconds
+    max_ttl: Limit = UNCHANGED,  # seconds
+    actor: str,
+) -> Account:
+    """The tenant's account, with ttls that hold for whatever is written or renewed from the commit on.
+
+    Entries that are there keep the expiry they have. Raises ValueError, naming the ttl.
+    """
+    ttls = _changed(default_ttl=default_ttl, max_ttl=max_ttl)
+    account = Account.objects.select_for_update(no_key=True).get(tenant=tenant)
+    for name, value in ttls.items():
+        setattr(account, name, value)
+    if account.default_ttl is not None and account.max_ttl is not None and account.default_ttl > account.max_ttl:
+        raise ValueError(
+            f"default_ttl: {account.default_ttl} seconds are above max_ttl, which is {account.max_ttl}; "
+            "lower the one or raise the other."
+        )
+    account.save(update_fields=list(ttls))
+    audit.record(tenant.id, actor, "tenant.set_ttls", tenant.name, **ttls)
+    return account
+
+
+@transaction.atomic
 def set_api_key_limits(
     api_key: APIKey,
     *,
@@ -113,7 +143,7 @@ def _changed(**limits: Limit) -> dict[str, int | None]:
     if not changed:
         raise ValueError(f"no limit is given; choose from {', '.join(limits)}.")
     for name, value in changed.items():
-        most, unit = _MOST[name]
+        most, unit = MOST[name], _COUNTED[name]
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             raise ValueError(f"{name}: {value} is not allowed; give 1 to {most} {unit}, or none.")
     return changed

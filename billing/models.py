@@ -65,6 +65,11 @@ class Account(models.Model):
     requests_per_minute = models.IntegerField(null=True)  # of each API key
     storage_quota = models.BigIntegerField(null=True)  # bytes
     api_key_storage_quota = models.BigIntegerField(null=True)  # bytes
+    # Seconds; null: 604,800 and 31,536,000. The default is never above the maximum.
+    default_ttl = models.IntegerField(null=True)
+    max_ttl = models.IntegerField(null=True)
+    # Signed up for by somebody whose e-mail address is not verified yet: until then its plan grants nothing.
+    unverified = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "account"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from accounts import tokens
+from billing.integrals import MICROSECOND
 from billing.units import UNITS, usd
 
 ROUNDING_RULE = (
@@ -19,7 +20,7 @@ ROUNDING_RULE = (
 )
 AMOUNT_PLACES, GB_MONTH_PLACES, CENT_PLACES = 6, 9, 2
 GB = 10**9
-MICROSECOND, DAY = timedelta(microseconds=1), timedelta(days=1)
+DAY = timedelta(days=1)
 
 Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day.")]
 USD = Annotated[str, msgspec.Meta(pattern=r"^-?\d+\.\d+$", description="US dollars.")]

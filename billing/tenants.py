@@ -11,16 +11,28 @@ DEFAULT_PLAN = "free"
 
 
 @transaction.atomic
-def create_tenant(name: str, actor: str, plan: str = DEFAULT_PLAN) -> Tenant:
-    """A tenant with its data key, its account, and the running month's grant.
+def create_tenant(name: str, actor: str, plan: str = DEFAULT_PLAN, *, verified: bool = True) -> Tenant:
+    """A tenant with its data key, its account, and, if `verified`, the running month's grant.
 
     Raises IntegrityError when the name is taken, ValueError for an unknown plan.
     """
     _require_plan(plan)
     tenant = keys.add_tenant(name, actor)
-    Account.objects.create(tenant=tenant, plan=plan, balance=0)
+    Account.objects.create(tenant=tenant, plan=plan, balance=0, unverified=not verified)
     credits.grant_month(tenant.id)
     return tenant
+
+
+@transaction.atomic
+def verify_tenant(tenant_id: int) -> bool:
+    """Its owner's e-mail address is verified: its plan grants from now on, beginning with the running month.
+
+    False when that was known.
+    """
+    verified = Account.objects.filter(tenant_id=tenant_id, unverified=True).update(unverified=False)
+    if verified:
+        credits.grant_month(tenant_id)
+    return bool(verified)
 
 
 @transaction.atomic

@@ -8,11 +8,12 @@ of it. All in whole bytes and microseconds; nothing is rounded here.
 import calendar
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from billing.integrals import EPOCH, MICROSECOND, byte_microseconds
 from billing.models import UsageRollup
 from billing.rows import Rows
 from billing.usage_sql import API_KEY_NAMES, TAG_USAGE, USAGE
@@ -25,9 +26,6 @@ PERIODS = {
 }
 MAX_ROWS = 50_000  # of a report by API key: 50 of them by hour for a month, and some
 MAX_TAG_ROWS = 10_000
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 class Range(NamedTuple):
@@ -57,10 +55,32 @@ class Counts(NamedTuple):
     saved: Decimal = Decimal(0)  # USD
     byte_microseconds: int = 0
 
+    @property
+    def reads(self) -> int:
+        return self.hits + self.misses
+
+    @property
+    def hit_ratio(self) -> Fraction | None:
+        return share(self.hits, self.reads)
+
+    @property
+    def duplicate_rate(self) -> Fraction | None:
+        return share(self.duplicates, self.writes)
+
 
 class APIKeyName(NamedTuple):
     id: int
     name: str | None  # None: there is no such API key any more
+
+
+class Counted(Protocol):
+    """A row of any report."""
+
+    @property
+    def start(self) -> datetime: ...
+
+    @property
+    def counts(self) -> Counts: ...
 
 
 class Used(NamedTuple):
@@ -97,11 +117,10 @@ def read(rows: Rows, tenant_id: int, asked: Range, *, by_api_key: bool = False) 
     api_keys = _names(rows, tenant_id, ids) if by_api_key else {None: None}
     report = Report(as_of, [])
     for start in asked.starts(as_of):
-        end = min(shifted(start, asked.group_by, 1), as_of)
+        end = end_of(start, asked.group_by, as_of)
         for api_key_id, api_key in api_keys.items():
             *counted, delta, moment = happened.get(start, {}).get(api_key_id, _NOTHING)
-            integral = standing[api_key_id] * ((end - start) // MICROSECOND)
-            integral += delta * ((end - EPOCH) // MICROSECOND) - int(moment)
+            integral = byte_microseconds(standing[api_key_id], delta, moment, start, end)
             standing[api_key_id] += delta
             counts = Counts._make((*counted, integral))
             if any(counts) or not by_api_key:
@@ -129,11 +148,16 @@ def read_tags(rows: Rows, tenant_id: int, asked: Range) -> list[TagUsed]:
     return [TagUsed(*row) for row in found]
 
 
-def total(rows: Iterable[Used]) -> Counts:
+def share(part: int, of: int) -> Fraction | None:
+    """None of nothing, and where a refund of an earlier hour's hit leaves less than nothing."""
+    return Fraction(part, of) if of > 0 and part >= 0 else None
+
+
+def total(rows: Iterable[Counted]) -> Counts:
     return Counts._make(map(sum, zip(Counts(), *(used.counts for used in rows), strict=True)))
 
 
-def gb_months(rows: Iterable[Used]) -> Fraction:
+def gb_months(rows: Iterable[Counted]) -> Fraction:
     """The rows' storage, each in GB-months of the real length of its UTC month; exact."""
     months: dict[tuple[int, int], int] = defaultdict(int)
     for used in rows:
@@ -141,6 +165,16 @@ def gb_months(rows: Iterable[Used]) -> Fraction:
     return sum(
         (Fraction(integral, calendar.monthrange(*month)[1] * _GB_DAY) for month, integral in months.items()), Fraction()
     )
+
+
+def mean_bytes(counts: Counts, start: datetime, end: datetime) -> Fraction:
+    """What stood on average from `start` to `end`, in which `counts` were counted."""
+    return Fraction(counts.byte_microseconds, max(1, (end - start) // MICROSECOND))
+
+
+def end_of(start: datetime, group_by: str, as_of: datetime) -> datetime:
+    """The end of the period that starts at `start`; of the running one, `as_of`."""
+    return min(shifted(start, group_by, 1), as_of)
 
 
 def start_of(moment: datetime, group_by: str) -> datetime:

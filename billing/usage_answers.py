@@ -64,6 +64,7 @@ def account(found: Account, prices: Prices, *, used_bytes: int, api_key_used_byt
                 if found.credit_limit is None
                 else {"used_this_month": credits(found.credit_limit_used), "per_month": credits(found.credit_limit)},
             },
+            "ttl": {"default_seconds": found.default_ttl, "max_seconds": found.max_ttl},
             "prices": {
                 "cache_hit_credits": credits(prices.cache_hit),
                 "credit_usd": usd(prices.credit),
@@ -98,14 +99,14 @@ def _figures(counts: Counts, gb_months: Fraction) -> dict[str, Any]:
         "byte_seconds": _decimal(counts.byte_microseconds, 6),
         "gb_months": _decimal(round(gb_months * 10**9), 9),
         "saved_usd": usd(counts.saved),
-        "hit_ratio": _ratio(counts.hits, counts.hits + counts.misses),
-        "duplicate_rate": _ratio(counts.duplicates, counts.writes),
+        "hit_ratio": _ratio(counts.hit_ratio),
+        "duplicate_rate": _ratio(counts.duplicate_rate),
     }
 
 
-def _ratio(part: int, of: int) -> str | None:
-    """Four decimals; None of nothing, and where a refund of an earlier hour's hit leaves less than nothing."""
-    return _decimal(round(Fraction(part * 10**4, of)), 4) if of > 0 and part >= 0 else None
+def _ratio(share: Fraction | None) -> str | None:
+    """With four decimals."""
+    return None if share is None else _decimal(round(share * 10**4), 4)
 
 
 def _decimal(number: int, places: int) -> str:

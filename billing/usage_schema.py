@@ -130,6 +130,13 @@ class Limits(msgspec.Struct):
     credits: CreditLimit | None
 
 
+class TTLs(msgspec.Struct):
+    """The tenant's, for what is written or renewed from now on."""
+
+    default_seconds: Annotated[int, msgspec.Meta(ge=1, description="Of a PUT without a ttl.")]
+    max_seconds: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class TodaysPrices(msgspec.Struct):
     cache_hit_credits: Credits
     credit_usd: USD
@@ -145,6 +152,7 @@ class Account(msgspec.Struct):
     credits: CreditBalance
     storage: TenantStorage
     limits: Limits
+    ttl: TTLs
     prices: TodaysPrices
 
 

@@ -62,20 +62,21 @@ from tag_usage where tenant_id = %(tenant_id)s and day >= %(from)s::date and day
 group by 1, 2 order by 1, 3 desc, 2 limit %(limit)s
 """
 
-# The account of an API key: its own limits where it has some, else the tenant's, else the plan's of today.
+# The account of an API key: its own limits where it has some, else the tenant's, else the plan's of today. API key 0 is
+# none in particular.
 ACCOUNT: Final = """
-select t.id, t.name, k.id, k.name, a.plan, p.prepaid, p.monthly_grant, a.balance, c.units, p.free_storage,
-       coalesce(a.storage_quota, p.storage_quota),
+select t.id, t.name, coalesce(k.id, 0), coalesce(k.name, ''), a.plan, p.prepaid, p.monthly_grant, a.balance, c.units,
+       p.free_storage, coalesce(a.storage_quota, p.storage_quota),
        coalesce(k.storage_quota, a.api_key_storage_quota, p.api_key_storage_quota),
        coalesce(k.requests_per_minute, a.requests_per_minute, p.requests_per_minute),
-       k.credit_limit, coalesce(w.units, 0)
+       k.credit_limit, coalesce(w.units, 0), a.default_ttl, a.max_ttl
 from (
   select (statement_timestamp() at time zone 'UTC')::date as day,
          date_trunc('month', statement_timestamp(), 'UTC') as month
 ) n
 join tenant t on t.id = %(tenant_id)s
 join account a on a.tenant_id = %(tenant_id)s
-join api_key k on k.tenant_id = %(tenant_id)s and k.id = %(api_key_id)s
+left join api_key k on k.tenant_id = %(tenant_id)s and k.id = %(api_key_id)s::bigint
 cross join lateral (
   select * from plan p where p.code = a.plan and p.valid_from <= n.day order by p.valid_from desc limit 1
 ) p

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 
 from billing import account, usage, usage_answers, usage_requests, usage_schema
 from cacheservice.authentication import caller_of
-from cacheservice.entries import collection, requests, sql, store
+from cacheservice.entries import collection, requests, store
 from cacheservice.views import APIView, query_string, to_django
 
 DEFAULT_TOP, MOST_TOP = 10, 100
@@ -40,10 +40,11 @@ class TopEntriesView(APIView):
     @usage_schema.get_top_entries
     def get(self, request: Request) -> HttpResponse:
         parameters = requests.parse_query(query_string(request), ("by", "limit"))
-        by = requests.parse_choice(parameters, "by", tuple(sql.TOP)) or "hits"
+        by = requests.parse_choice(parameters, "by", tuple(collection.TOP)) or "hits"
         limit = requests.parse_limit(parameters, MOST_TOP, DEFAULT_TOP)
-        entries = async_to_sync(collection.top)(store.current(), caller_of(request).tenant_id, by, limit)
-        return to_django(usage_answers.answer({"by": by, "entries": entries}))
+        rows = async_to_sync(store.current().rows)
+        entries = collection.top(rows, caller_of(request).tenant_id, by, limit)
+        return to_django(usage_answers.answer({"by": by, "entries": [collection.listed(*entry) for entry in entries]}))
 
 
 class AccountView(APIView):

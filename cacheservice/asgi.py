@@ -2,7 +2,7 @@
 
           ┌ lane    GET HEAD PUT PATCH DELETE /api/v1/cache/:key
 ASGI ─────┤
-          └ Django  all of /api/v1, /docs, /healthz, /readyz
+          └ Django  all of /api/v1, /console, /staff, /docs, /healthz, /readyz
 """
 
 import gc
@@ -19,14 +19,17 @@ from django.core.exceptions import ImproperlyConfigured
 
 django: Any = get_asgi_application()  # its stubs want narrower messages than ASGI has
 
-from accounts import tokens  # noqa: E402  after Django is set up
+from accounts import audit  # noqa: E402  after Django is set up
 from cacheservice import http  # noqa: E402
+from cacheservice.addresses import UNKNOWN, client_address  # noqa: E402
 from cacheservice.entries import items, lane, store  # noqa: E402
+from cacheservice.entries.callers import caller_of  # noqa: E402
 from cacheservice.errors import APIError, InvalidAPIKey, Unavailable  # noqa: E402
 from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
 
 log = structlog.get_logger(__name__)
 WITH_BODY = ("POST", *items.WITH_BODY)
+FORM_BYTES = 256 * 1024  # of a form of the console
 # Django makes a thread for each request, so their number is bounded.
 MOST_IN_DJANGO = 64
 _in_django = 0
@@ -54,8 +57,9 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         if _in_django >= MOST_IN_DJANGO:
             raise Unavailable(f"{_in_django} such requests are under way already: try again shortly.")
-        if scope["method"] in WITH_BODY and scope["path"].startswith("/api/"):
-            body = await _read_body(scope, receive, headers)
+        if scope["method"] in WITH_BODY:
+            api = scope["path"].startswith("/api/")
+            body = await (_read_body(scope, receive, headers) if api else bodies.read(receive, headers, FORM_BYTES))
     except APIError as error:
         answer = http.error_answer(error, request_id)
         rate = scope["state"].get("rate") if error.status != InvalidAPIKey.status else None
@@ -65,7 +69,9 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     send = _logged(scope, request_id, send) if settings.ACCESS_LOG else send
     _in_django += 1
     try:
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        address = client_address(scope)
+        audited = audit.asked_from("" if address == UNKNOWN else address)
+        with audited, structlog.contextvars.bound_contextvars(request_id=request_id):
             await django(dict(scope), _replay(body, receive), send)
     finally:
         _in_django -= 1
@@ -97,7 +103,7 @@ async def _read_body(scope: Scope, receive: Receive, headers: dict[bytes, bytes]
     """The body, as the lane reads it: nobody without a valid API key can send a large one."""
     if not (lane.takes(scope) or bodies.is_large(headers)):
         return await bodies.read(receive, headers, items.max_body_bytes())
-    caller = await store.current().caller(tokens.from_headers(headers))
+    caller = await caller_of(store.current(), scope, headers)
     needed = items.SCOPES[scope["method"]] if lane.takes(scope) else None
     try:
         return await items.read_body(store.current(), caller, needed, bodies, receive, headers)

@@ -4,6 +4,7 @@ Every variable may instead be given as a file: `NAME_FILE` holds the path, as co
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -52,3 +53,11 @@ def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     return value
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """The variable as networks in CIDR notation, separated by commas. Raises ImproperlyConfigured for what is none."""
+    try:
+        return [ip_network(part.strip()) for part in text(name, "").split(",") if part.strip()]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}; give networks such as 10.0.0.0/8, separated by commas") from None

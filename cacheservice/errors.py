@@ -2,10 +2,12 @@
 
     APIError
     ├── InvalidRequest         400 invalid_request
+    │   └── TTLTooLong
     ├── InvalidAPIKey          401 invalid_api_key
     ├── InsufficientCredits    402 insufficient_credits
     ├── StorageQuotaExceeded   402 storage_quota_exceeded
     ├── Forbidden              403 forbidden
+    │   └── AddressRefused
     ├── NotFound               404 not_found
     ├── MethodNotAllowed       405 method_not_allowed
     ├── LeaseLost              409 lease_lost
@@ -15,6 +17,7 @@
     ├── RateLimitExceeded      429 rate_limit_exceeded
     ├── InternalError          500 internal_error
     └── Unavailable            503 unavailable
+        └── AddressNeeded
 
 The lane, Django REST framework's views and batch results all render an error through `APIError.body`.
 """
@@ -47,6 +50,16 @@ class APIError(Exception):
 
 class InvalidRequest(APIError):
     status, code = 400, "invalid_request"
+
+
+class TTLTooLong(InvalidRequest):
+    """For the tenant; nothing is written or renewed. Its statement has counted the request."""
+
+    def __init__(self, ttl: int, most: int) -> None:
+        super().__init__(
+            f"ttl: {ttl} is above this tenant's maximum of {most} seconds; send at most {most}, leave it out, or have "
+            "the maximum raised."
+        )
 
 
 class InvalidAPIKey(APIError):
@@ -105,6 +118,16 @@ class Forbidden(APIError):
         return cls(f"This API key lacks the scope '{scope}': use a key that has it, or have one made with it.")
 
 
+class AddressRefused(Forbidden):
+    """The API key's allow-list does not hold the client's address. The list itself is told to nobody here."""
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__(
+            f"This API key may not be used from the address {address}: send the request from an address that its IP "
+            "allow-list holds, or have the list changed."
+        )
+
+
 class NotFound(APIError):
     status, code = 404, "not_found"
 
@@ -161,6 +184,14 @@ class InternalError(APIError):
 class Unavailable(APIError):
     status, code = 503, "unavailable"
     headers = ((b"retry-after", b"1"),)
+
+
+class AddressNeeded(Unavailable):
+    """The API key has got an allow-list since this process looked at it. Nothing was done: whoever knows the request's
+    address asks again with it. A client sees this only within a batch that was under way just then."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key's IP allow-list was set just now: try again.")
 
 
 def seconds_of_minute_left() -> int:

@@ -6,6 +6,9 @@ from django.http import HttpRequest, HttpResponse
 
 from cacheservice.http import COMMON_HEADERS, Header
 
+# What the middleware of pages tells browsers. The API's answers have none of it, on either plane.
+PAGE_HEADERS = ("X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy", "Strict-Transport-Security", "Vary")
+
 
 def common_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -14,6 +17,9 @@ def common_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
             response.content = b""
         elif not response.streaming and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
+        if request.path.startswith("/api/"):
+            for header in PAGE_HEADERS:
+                del response[header]
         for name, value in (*COMMON_HEADERS, request_id_header(request)):
             response.setdefault(name.decode(), value.decode())
         return response

@@ -10,11 +10,18 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
+from accounts import key_schema, people_schema
 from billing import invoice_schema, usage_schema
 from cacheservice.entries import schema
 from cacheservice.views import safe_methods
 
-COMPONENTS = (*schema.COMPONENTS, *usage_schema.COMPONENTS, *invoice_schema.COMPONENTS)
+COMPONENTS = (
+    *schema.COMPONENTS,
+    *usage_schema.COMPONENTS,
+    *invoice_schema.COMPONENTS,
+    *key_schema.COMPONENTS,
+    *people_schema.COMPONENTS,
+)
 # Swagger UI sets style attributes; it needs no inline script.
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
@@ -58,7 +65,8 @@ def document() -> dict[str, Any]:
 def finish(result: dict[str, Any], generator: SchemaGenerator, **kwargs: Any) -> dict[str, Any]:
     """drf-spectacular's postprocessing hook: the structs' schemas, HEAD, and how to authenticate."""
     _, schemas = msgspec.json.schema_components(COMPONENTS, ref_template="#/components/schemas/{name}")
-    schemas["PatchBody"]["minProperties"] = 1
+    for changes in ("PatchBody", "UpdateAPIKey"):
+        schemas[changes]["minProperties"] = 1
     result["components"] = {"schemas": schemas, "securitySchemes": SECURITY}
     result["security"] = [{name: []} for name in SECURITY]
     for path in result["paths"].values():

@@ -7,9 +7,11 @@ live under `var/`. With it this is production: every secret must be given, and n
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from celery.schedules import crontab
+from csp import constants as csp
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -85,8 +87,155 @@ STATEMENT_TIMEOUT_SECONDS = environment.integer("CACHE_STATEMENT_TIMEOUT_SECONDS
 RECEIPT_RETENTION_DAYS = environment.integer("CACHE_RECEIPT_RETENTION_DAYS", 90)
 SELLER = environment.text("CACHE_SELLER", "cacheservice")
 
+# The console, and what a browser is told.
+PUBLIC_URL = environment.text("CACHE_PUBLIC_URL", "http://localhost:8000").rstrip("/")
+OPERATOR_EMAIL = environment.text("CACHE_OPERATOR_EMAIL", "operator@localhost")
+TENANT_DELETION_DAYS = environment.integer("CACHE_TENANT_DELETION_DAYS", 7)
+WEBHOOK_ALLOW_NETWORKS = environment.networks("CACHE_WEBHOOK_ALLOW_NETWORKS")
+STAFF_MFA = environment.switch("CACHE_STAFF_MFA", not LOCAL)
+TLS = PUBLIC_URL.startswith("https://")
+# Links in e-mails are made from the host that was asked for: no other name may get through. On one's own machine
+# (tests, trying out) every name of it may.
+_OWN_MACHINE = ["localhost", "127.0.0.1", "[::1]"]
+_HOST = urlsplit(PUBLIC_URL).hostname or "localhost"
+ALLOWED_HOSTS = _OWN_MACHINE if _HOST in ("localhost", "127.0.0.1", "::1") else [_HOST]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+CSRF_FAILURE_VIEW = "console.problems.csrf_refused"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TLS else None
+SECURE_HSTS_SECONDS = 31_536_000 if TLS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# `__Host-`: only over TLS, only for this very host, so that no sibling domain can plant one.
+SESSION_COOKIE_NAME = "__Host-session" if TLS else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if TLS else "csrf"
+LANGUAGE_COOKIE_NAME = "__Host-language" if TLS else "language"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 86400
+OIDC_ISSUER = environment.text("CACHE_OIDC_ISSUER", "").rstrip("/")
+_OIDC_ORIGIN = [f"{urlsplit(OIDC_ISSUER).scheme}://{urlsplit(OIDC_ISSUER).netloc}"] if OIDC_ISSUER else []
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/api/", "/docs", "/static/"],
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'", csp.NONCE],
+        "style-src": ["'self'", csp.NONCE],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "form-action": ["'self'", *_OIDC_ORIGIN],  # browsers apply it to where a form's answer redirects to
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+        "object-src": ["'none'"],
+    },
+}
+# In the database, so that throttles hold over all server processes; so large that nobody can push others' out of it.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "django_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
+# E-mails go to the console of the server process unless a server for them is named.
+EMAIL_HOST = environment.text("CACHE_SMTP_HOST", "")
+EMAIL_PORT = environment.integer("CACHE_SMTP_PORT", 587)
+EMAIL_HOST_USER = environment.text("CACHE_SMTP_USER", "")
+EMAIL_HOST_PASSWORD = environment.text("CACHE_SMTP_PASSWORD", "")
+EMAIL_USE_TLS = bool(EMAIL_HOST)
+EMAIL_TIMEOUT = 10
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
+DEFAULT_FROM_EMAIL = environment.text("CACHE_EMAIL_FROM", "cacheservice <noreply@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# Signing in: django-allauth. Its pages are under /console/account/.
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+] + [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}}]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "console:home"
+ACCOUNT_ADAPTER = "console.signing_in.AccountAdapter"
+ACCOUNT_FORMS = {
+    "add_email": "console.account_forms.AddEmailForm",
+    "change_password": "console.account_forms.ChangePasswordForm",
+    "login": "console.account_forms.LoginForm",
+    "reset_password": "console.account_forms.ResetPasswordForm",
+    "reset_password_from_key": "console.account_forms.ResetPasswordKeyForm",
+    "set_password": "console.account_forms.SetPasswordForm",
+    "signup": "console.account_forms.SignupForm",
+}
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_UNIQUE_EMAIL = True
+ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[cacheservice] "
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",  # key: the e-mail address, whether anybody has it or not
+    "signup": "10/h/ip",
+    "reset_password": "10/m/ip,3/10m/key",
+    "reauthenticate": "5/m/user",
+}
+MFA_ADAPTER = "console.signing_in.MFAAdapter"
+MFA_FORMS = {
+    "activate_totp": "console.account_forms.ActivateTOTPForm",
+    "add_webauthn": "console.account_forms.AddWebAuthnForm",
+}
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # the forms above see to it
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "cacheservice"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not TLS
+USERSESSIONS_TRACK_ACTIVITY = False  # console.sessions does, without a write for each request
+
+# Signing in through the OpenID Connect provider too, if one is named.
+SOCIALACCOUNT_ADAPTER = "console.signing_in.SocialAccountAdapter"
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {}
+if OIDC_ISSUER:
+    SOCIALACCOUNT_PROVIDERS["openid_connect"] = {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": environment.text("CACHE_OIDC_NAME", "OpenID Connect"),
+                "client_id": environment.text("CACHE_OIDC_CLIENT_ID"),
+                "secret": environment.text("CACHE_OIDC_CLIENT_SECRET"),
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ],
+    }
+
 INSTALLED_APPS = [
+    "console.admin_site.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.humanize",
     "django.contrib.staticfiles",
+    "django_htmx",
+    "csp",
+    "console",  # before allauth: its templates replace those
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -98,6 +247,16 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "cacheservice.middleware.common_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "console.sessions.track",
 ]
 ROOT_URLCONF = "cacheservice.urls"
 ASGI_APPLICATION = "cacheservice.asgi.application"
@@ -107,7 +266,21 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # the few files of /docs are served from their packages; no collectstatic to forget
 WHITENOISE_ALLOW_ALL_ORIGINS = False  # CORS is off, for static files too
-TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+                "console.navigation.context",
+            ]
+        },
+    }
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["cacheservice.authentication.APIKeyAuthentication"],
@@ -149,6 +322,9 @@ CELERY_BEAT_SCHEDULE = {
     "reconcile": {"task": "cacheservice.entries.tasks.reconcile", "schedule": crontab(hour=3, minute=20)},
     "monthly grants": {"task": "billing.tasks.grant_monthly", "schedule": crontab(minute=0)},
     "month close": {"task": "cacheservice.entries.tasks.close_month", "schedule": crontab(minute=10)},
+    "alerts": {"task": "console.tasks.alerts", "schedule": 60.0, "options": {"expires": 55}},
+    "drop old messages": {"task": "console.tasks.drop_old", "schedule": crontab(hour=2, minute=40)},
+    "tenant deletions": {"task": "console.tasks.delete_due_tenants", "schedule": crontab(minute="*/10")},
 }
 
 # Logs: JSON lines on stderr, by structlog.

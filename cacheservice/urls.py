@@ -1,7 +1,10 @@
 """Every route. Paths have no trailing slash; keys may contain slashes."""
 
-from django.urls import path, re_path
+from django.contrib import admin
+from django.urls import include, path, re_path
 
+from accounts.key_views import APIKeyRotationView, APIKeysView, APIKeyView
+from accounts.people_views import AuditView, MembersView
 from billing.invoice_views import InvoicePreviewView, InvoicesView, InvoiceView
 from billing.usage_views import AccountView, TopEntriesView, UsageView
 from cacheservice import openapi, views
@@ -17,10 +20,20 @@ urlpatterns = [
     path("api/v1/invoices", InvoicesView.as_view(), name="invoices"),
     path("api/v1/invoices/preview", InvoicePreviewView.as_view(), name="invoice-preview"),
     path("api/v1/invoices/<str:number>", InvoiceView.as_view(), name="invoice"),
+    path("api/v1/keys", APIKeysView.as_view(), name="api-keys"),
+    path("api/v1/keys/<str:id>", APIKeyView.as_view(), name="api-key"),
+    path("api/v1/keys/<str:id>/rotate", APIKeyRotationView.as_view(), name="api-key-rotation"),
+    path("api/v1/members", MembersView.as_view(), name="members"),
+    path("api/v1/audit", AuditView.as_view(), name="audit"),
     path("api/v1/openapi.json", openapi.document_view, name="openapi"),
+    path("console/account/", include("allauth.urls")),
+    path("console/", include("console.urls")),
+    path("staff/", admin.site.urls),
     path("docs", openapi.docs_view, name="docs"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
 ]
-handler404 = views.not_found
-handler500 = views.server_error
+handler403 = "console.problems.forbidden"
+handler404 = "console.problems.not_found"
+handler429 = "console.problems.too_many_requests"  # allauth's, for its throttles
+handler500 = "console.problems.server_error"

@@ -110,8 +110,8 @@ class Sent:
 
         def recording(connection: Connection, steps: Sequence[Step], done: Done) -> None:
             for name, parameters in steps:
-                if len(parameters) > 4:  # callers' four arrays, then the requests'
-                    self.batches.append((name, _length(parameters[4]), sum(map(len, parameters))))
+                if len(parameters) > 5:  # callers' five arrays, then the requests'
+                    self.batches.append((name, _length(parameters[5]), sum(map(len, parameters))))
             send(connection, steps, done)
 
         monkeypatch.setattr(Connection, "send", recording)

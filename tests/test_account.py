@@ -143,6 +143,7 @@ def test_account_of_a_new_tenant(client: Client, owner: Key) -> None:
         "credits": {"balance": "0.00", "charged_this_month": "0.00"},
         "storage": {"used_bytes": 0, "free_bytes": 100 * MB, "quota_bytes": None},
         "limits": UNLIMITED,
+        "ttl": {"default_seconds": 604_800, "max_seconds": 31_536_000},
         "prices": {"cache_hit_credits": "0.01", "credit_usd": "0.001", "storage_usd_per_gb_month": "0.10"},
     }
 

@@ -1,16 +1,21 @@
 """`cachectl` as a process of its own against the real service: what it prints, where, and its exit codes."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import pty
+import re
 import signal
 import stat
+import struct
 import subprocess
 import sys
+import termios
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +306,45 @@ def test_no_colour_off_a_terminal_and_with_no_color(run: Run, cache: Cache, envi
             assert process.wait(timeout=30) == 0
             assert (b"\x1b[" in os.read(terminal, 10_000)) == coloured
         os.close(terminal)
+
+
+def on_terminal(columns: int, environment: dict[str, str], *arguments: str, **streams: Any) -> list[str]:
+    """The lines that come on a terminal of that width as stderr, without their colours."""
+    terminal, other_side = pty.openpty()
+    fcntl.ioctl(other_side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **streams}
+    shown = b""
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stderr=other_side, env={**environment, "TERM": "xterm"}, **streams
+    ) as process:
+        os.close(other_side)
+        with suppress(OSError):  # its end, as Linux tells it
+            while block := os.read(terminal, 10_000):
+                shown += block
+        assert process.wait(timeout=30) == 0
+    os.close(terminal)
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()))
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_bar_fits_the_terminal_and_stands_in_no_output(
+    cache: Cache, environment: dict[str, str], tmp_path: Path, columns: int
+) -> None:
+    cache.batch(Put(f"k{number:04d}", number) for number in range(600))
+    lines = tmp_path / "lines"
+    exported = on_terminal(columns, environment, "export", str(lines))
+    assert any(re.match("Export .*[0-9]+/600 ", line) for line in exported)
+    with lines.open("rb") as file:
+        imported = on_terminal(columns, environment, "import", "-", stdin=file)
+    assert any(re.match("Import .*100%", line) for line in imported)
+    with subprocess.Popen(["cat", str(lines)], stdout=subprocess.PIPE) as cat:  # of which no part is known
+        piped = on_terminal(columns, environment, "import", "-", stdin=cat.stdout)
+    assert any(re.match("Import .* [0-9.]+ kB ", line) for line in piped)
+    bars = [line for line in exported + imported + piped if line.startswith(("Export ", "Import "))]
+    assert max(map(len, bars)) <= columns
+    (summary, end) = on_terminal(columns, environment, "export", stdout=subprocess.PIPE)
+    assert re.match("600 written: ", summary)
+    assert end == ""
 
 
 def test_a_reader_that_has_enough_is_no_error(cache: Cache, environment: dict[str, str]) -> None:

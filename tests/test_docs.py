@@ -18,9 +18,9 @@ def documented(name: str) -> str:
 
 
 def variables() -> set[str]:
-    """What settings.py reads from the environment."""
-    source = (ROOT / "cacheservice" / "settings.py").read_text()
-    return set(re.findall(r'environment\.(?:text|integer|switch|choice)\("([A-Z_]+)"', source))
+    """What is read from the environment: all by settings.py but for the proxies."""
+    sources = [(ROOT / "cacheservice" / name).read_text() for name in ("settings.py", "addresses.py")]
+    return set(re.findall(r'environment\.(?:text|integer|switch|choice|networks)\("([A-Z_]+)"', "".join(sources)))
 
 
 @pytest.mark.parametrize("variable", sorted(variables()))

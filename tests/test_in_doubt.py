@@ -9,9 +9,9 @@ import pytest
 
 from accounts.models import APIKey
 from billing.limits import set_api_key_limits
-from cacheservice.entries.operations import Caller
+from cacheservice.entries.operations import Caller, Read
 from cacheservice.entries.store import Hit, Store
-from cacheservice.errors import InsufficientCredits, Unavailable
+from cacheservice.errors import InsufficientCredits, InternalError, Unavailable
 from tests.failing_database import DOWN, UP, Proxy
 from tests.faults.cuts import connected, settled
 from tests.meters import Used, balance, discrepancies, prepaid_tenant, receipts, used
@@ -231,5 +231,24 @@ def test_refunds_wait_for_a_database_that_is_away(caller: Caller) -> None:
             await until(lambda: proxy._armed is None)
         await settled(store)
         assert_as_before(caller)
+
+    run(caller, scenario)
+
+
+def test_hits_whose_answer_cannot_be_read_are_not_paid(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of ours, as a field that is not what it should be would be."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("the field is too short")
+
+    async def scenario(store: Store, proxy: Proxy) -> None:
+        before = balance(caller.tenant_id)
+        with monkeypatch.context() as patched:
+            patched.setattr(Read, "read_row", fail)
+            with pytest.raises(InternalError):
+                await store.get(caller, "a")
+        await settled(store)
+        assert balance(caller.tenant_id) == before
+        assert isinstance(await store.get(caller, "a"), Hit)
 
     run(caller, scenario)

@@ -17,6 +17,7 @@ from cacheservice.entries.operations import Caller
 from cacheservice.entries.store import Hit, Store
 from cacheservice.errors import LeaseLost
 from tests.processes import ROOT
+from tests.running_stores import RunningStores
 from tests.store_cast import database_dsn, entry, new_caller, query, run_with_store, scaled
 
 PROCESSES = 4
@@ -107,31 +108,36 @@ def test_holder_that_is_gone_or_late_is_replaced(fate: str) -> None:
 
 
 def test_deletion_during_a_fill_leaves_nothing() -> None:
-    """Whichever comes first: a fill behind the deletion is refused, one before it is deleted."""
+    """Whichever comes first: a fill behind the deletion is refused, one before it is deleted. They come over different
+    connections, as those of two server processes do, so that only the database orders them."""
     caller = new_caller()
     seen = {"filled first": 0, "deleted first": 0}
+    with RunningStores(2) as stores:
+        filler, deleter = stores
 
-    async def scenario(store: Store) -> None:
-        for number in range(DELETIONS):
+        async def fill(key: str, token: int) -> bool:
+            try:
+                await filler.put(caller, key, entry(b'"stale"'), lease=token)
+            except LeaseLost:
+                return False
+            return True
+
+        async def race(number: int) -> None:
             key = f"key {number % 8}"
-            token = await store.get_or_lease(caller, key, seconds=30, wait=0)
+            token = await filler.get_or_lease(caller, key, seconds=30, wait=0)
             assert isinstance(token, int)
-
-            async def fill(key: str = key, token: int = token) -> bool:
-                try:
-                    await store.put(caller, key, entry(b'"stale"'), lease=token)
-                except LeaseLost:
-                    return False
-                return True
-
-            work = [fill(), store.delete(caller, key)] if number % 2 else [store.delete(caller, key), fill()]
-            outcomes = await asyncio.gather(*work)
-            filled, deleted = outcomes if number % 2 else reversed(outcomes)
+            work = [fill(key, token), deleter.delete(caller, key)]
+            if number % 2:
+                filled, deleted = await asyncio.gather(*work)
+            else:
+                deleted, filled = await asyncio.gather(*reversed(work))
             assert filled == deleted
             seen["filled first" if filled else "deleted first"] += 1
-            assert await store.get(caller, key) is None
+            for store in (deleter, filler):
+                assert await store.get(caller, key) is None
 
-    run_with_store(scenario)
+        for number in range(DELETIONS):
+            stores.run(race(number))
     assert min(seen.values()) > 0
 
 

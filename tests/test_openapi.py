@@ -40,6 +40,11 @@ def checks_for(label: str) -> list[Any]:
     return [check for check in CHECKS.get_all() if label != BATCH or check.__name__ != "negative_data_rejection"]
 
 
+def nonzero(body: dict[str, Any]) -> bool:
+    """Whether a credit limit is above nothing."""
+    return bool(body.get("credit_limit", "1").strip("0."))
+
+
 def beyond_schema(label: str, case: Any) -> bool:
     """Whether a case that the schema takes breaks a rule that JSON Schema cannot say; other tests hold those."""
     headers, query, body = case.headers or {}, case.query or {}, case.body
@@ -55,7 +60,9 @@ def beyond_schema(label: str, case: Any) -> bool:
         or "from" in query  # must be the start of a period, before `to`, and not too long before
         or "to" in query
         or (query.get("by") == "tag" and query.get("group_by") == "hour")
-        or (isinstance(body, dict) and isinstance(body.get("ttl"), float))  # 60.0 is an integer to JSON Schema alone
+        or (isinstance(body, dict) and any(isinstance(value, float) for value in body.values()))  # 60.0 is an integer
+        or (isinstance(body, dict) and bool(body.get("allowed_networks") or body.get("expires_at")))
+        or (isinstance(body, dict) and body.get("credit_limit", "1") is not None and not nonzero(body))
         or (
             label == "DELETE /api/v1/cache"
             and (query.get("all") == "true") == bool(query.get("tag") or query.get("prefix"))

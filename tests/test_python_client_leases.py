@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from cacheservice_client import Cache, Miss
 
-from tests.cast import new_caller
+from billing.limits import set_tenant_limits
+from tests.cast import new_caller, new_key, new_tenant
 from tests.processes import ROOT, RunningServer
 
 README = ROOT / "clients" / "python" / "README.md"
@@ -171,3 +172,16 @@ def test_the_readme_works(
     assert "Hello! 0" in printed
     assert "cat.png" in printed
     assert "memo:readme.translate:" in printed
+
+
+def test_a_value_over_the_quota_holds_nobody_up(server: RunningServer) -> None:
+    """The lease of a refused fill is given back, which takes no more than the scope `write`."""
+    tenant = new_tenant()
+    set_tenant_limits(tenant, storage_quota=10, actor="tests")
+    token = new_key(tenant, ["read", "write"]).token
+    began = time.monotonic()
+    with Cache(url=server.url, api_key=token, on_error="miss") as cache:
+        for number in range(3):
+            made = f"{number}: more than ten bytes"
+            assert cache.get_or_create("k", lambda made=made: made) == made  # type: ignore[misc]
+    assert time.monotonic() - began < 20

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from django.urls import URLPattern, URLResolver
 
-from accounts.models import Tenant
+from accounts.models import APIKey, Tenant
 from billing.models import Invoice
 from cacheservice.urls import urlpatterns
-from tests.cast import Cast, cast_fixture, new_caller, new_key  # noqa: F401  a fixture
+from tests.cast import Cast, Key, cast_fixture, new_caller, new_key  # noqa: F401  a fixture
 from tests.client import Answer, Client
 from tests.processes import RunningServer
 
@@ -26,7 +26,7 @@ VALUE = "only tenant A may see this"
 class Operation:
     """A method of a route with the scope that it needs, a request that works, and what a stranger gets for it.
 
-    {key} stands for the key of an entry of tenant A.
+    {key} stands for the key of an entry of tenant A, {id} for the id of an API key of it.
     """
 
     route: str
@@ -36,15 +36,15 @@ class Operation:
     stranger: Callable[[Answer, str], bool]
     body: str = ""
     in_batch: bool = False  # refused for a missing scope by the operation's own result
+    status: int = 200  # for who may
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.body[:20]}"
 
-    def send(self, client: Client, key: str) -> Answer:
+    def send(self, client: Client, key: str, id: str) -> Answer:
         headers = {"content-type": "application/json"} if self.body else {}
-        return client.send(
-            self.method, self.path.replace("{key}", key), self.body.replace("{key}", key).encode(), headers
-        )
+        path = self.path.replace("{key}", key).replace("{id}", id)
+        return client.send(self.method, path, self.body.replace("{key}", key).encode(), headers)
 
     def outcome(self, answer: Answer) -> tuple[int, str]:
         """The status and the error's code."""
@@ -67,6 +67,11 @@ def answers(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
         }
 
     return holds
+
+
+def one_api_key(answer: Answer, key: str) -> bool:
+    """The stranger's own."""
+    return answer.status == 200 and len(answer.json()["keys"]) == 1
 
 
 def one_result(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
@@ -112,6 +117,15 @@ OPERATIONS = [
     Operation("invoices", "GET", "/api/v1/invoices", "read", answers(200, invoices=[], next_cursor=None)),
     Operation("invoice-preview", "GET", "/api/v1/invoices/preview", "read", answers(200, lines=[], total_usd="0.00")),
     Operation("invoice", "GET", "/api/v1/invoices/1", "read", answers(404)),
+    Operation("api-keys", "GET", "/api/v1/keys?limit=1000", "admin", one_api_key),
+    Operation("api-keys", "POST", "/api/v1/keys", "admin", answers(201, name="x"),
+              '{"name": "x", "scopes": ["read"]}', status=201),
+    Operation("api-key", "GET", "/api/v1/keys/{id}", "admin", answers(404)),
+    Operation("api-key", "PATCH", "/api/v1/keys/{id}", "admin", answers(404), '{"name": "theirs"}'),
+    Operation("api-key", "DELETE", "/api/v1/keys/{id}", "admin", answers(404)),
+    Operation("members", "GET", "/api/v1/members", "admin", answers(200, members=[])),
+    Operation("audit", "GET", "/api/v1/audit?actor=nobody", "admin", answers(200, events=[])),
+    Operation("api-key-rotation", "POST", "/api/v1/keys/{id}/rotate", "admin", answers(404), "{}"),
 ]  # fmt: skip
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 
@@ -128,11 +142,18 @@ class Entry:
 
     owner: Client
     key: str
+    api_key: Key  # of the same tenant
 
     def everything(self) -> tuple[bytes, str | None]:
+        """And the API key as it is, but for its use."""
         hit = self.owner.get(self.key)
         assert hit.json()["value"] == VALUE
-        return hit.body + self.owner.list(f"?prefix={self.key}").body.partition(b'"storage_used')[0], hit.header("etag")
+        rows = self.owner.list(f"?prefix={self.key}").body.partition(b'"storage_used')[0]
+        [api_key] = APIKey.objects.filter(id=self.api_key.row.id).values("name", "digest", "revoked_at")
+        return hit.body + rows + repr(api_key).encode(), hit.header("etag")
+
+    def send(self, operation: Operation, client: Client) -> Answer:
+        return operation.send(client, self.key, self.api_key.id)
 
 
 @pytest.fixture
@@ -141,7 +162,7 @@ def entry(running: RunningServer, cast: Cast) -> Iterator[Entry]:
     issue_invoice(cast.tenant_a)
     with Client(running.url, cast.first.token) as owner:
         assert owner.put(key, VALUE, tags=["a-tag"]).status == 201
-        yield Entry(owner, key)
+        yield Entry(owner, key, cast.second)
 
 
 def issue_invoice(tenant: Tenant) -> None:
@@ -167,18 +188,22 @@ def methods(pattern: URLPattern) -> set[str]:
     return {name.upper() for name in view.http_method_names if hasattr(view, name)} - {"OPTIONS"}
 
 
-TABLE = dict(routes(urlpatterns))
+# Pages for people who signed in: `test_console_access.py` walks the console's.
+FOR_PEOPLE = ("console/account/", "console/", "staff/")
+EVERYTHING: list[Any] = urlpatterns
+FOR_PROGRAMS = [each for each in EVERYTHING if str(each.pattern) not in FOR_PEOPLE]
+TABLE = dict(routes(FOR_PROGRAMS))
 
 
 def test_every_route_is_declared() -> None:
-    assert len(TABLE) == len(list(routes(urlpatterns))), "two routes have one name"
+    assert len(TABLE) == len(list(routes(FOR_PROGRAMS))), "two routes have one name"
     there = {(name, method) for name, each in TABLE.items() if name not in PUBLIC for method in methods(each)}
     assert there == {(operation.route, operation.method) for operation in OPERATIONS}
 
 
 def test_undeclared_route_would_be_found() -> None:
     """The walk itself: it sees routes in included tables, and a method that was added to a view."""
-    [item] = [each for each in urlpatterns if each.name == "item"]
+    [item] = [each for each in FOR_PROGRAMS if each.name == "item"]
     included = URLResolver(item.pattern, [item])
     assert [name for name, _ in routes([included])] == ["item"]
     assert methods(item) == {"GET", "HEAD", "PUT", "PATCH", "DELETE"}
@@ -192,8 +217,8 @@ def test_request_works_for_who_may(operation: Operation, running: RunningServer)
         assert client.put(key, VALUE, tags=["a-tag"]).status == 201
     issue_invoice(caller.row.tenant)
     with Client(running.url, new_key(caller.row.tenant, [operation.scope]).token) as client:
-        status, code = operation.outcome(operation.send(client, key))
-    assert (status, code) == (200, "")
+        status, code = operation.outcome(operation.send(client, key, caller.id))
+    assert (status, code) == (operation.status, "")
 
 
 @pytest.mark.parametrize("who", ["none", "malformed", "unknown", "expired", "revoked"])
@@ -210,7 +235,7 @@ def test_refuses_who_has_no_valid_key(
         "revoked": cast.revoked.token,
     }
     with Client(running.url, tokens[who]) as client:
-        answer = operation.send(client, entry.key)
+        answer = entry.send(operation, client)
     assert operation.outcome(answer) == (401, "invalid_api_key")
     assert VALUE.encode() not in answer.body
     assert entry.everything() == before
@@ -222,7 +247,7 @@ def test_refuses_a_key_without_the_scope(
 ) -> None:
     before = entry.everything()
     with Client(running.url, cast.without[operation.scope].token) as client:
-        answer = operation.send(client, entry.key)
+        answer = entry.send(operation, client)
     assert operation.outcome(answer) == (403, "forbidden")
     assert operation.method == "HEAD" or f"'{operation.scope}'".encode() in answer.body
     assert VALUE.encode() not in answer.body
@@ -233,7 +258,7 @@ def test_refuses_a_key_without_the_scope(
 def test_other_tenant_neither_sees_nor_changes(operation: Operation, running: RunningServer, entry: Entry) -> None:
     before = entry.everything()
     with Client(running.url, new_caller().token) as stranger:
-        answer = operation.send(stranger, entry.key)
+        answer = entry.send(operation, stranger)
     assert operation.stranger(answer, entry.key), answer
     assert VALUE.encode() not in answer.body
     assert before[1] not in dict(answer.headers).values()
@@ -284,7 +309,9 @@ def undeclared() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("path", "method"), sorted(undeclared()))
 def test_other_method_is_the_contracts_405(path: str, method: str, running: RunningServer, cast: Cast) -> None:
     with Client(running.url, cast.first.token) as client:
-        answer = client.send(method, path.replace("{key}", "x"), b"{}", {"content-type": "application/json"})
+        answer = client.send(
+            method, path.replace("{key}", "x").replace("{id}", "x"), b"{}", {"content-type": "application/json"}
+        )
     assert (answer.status, answer.error_code()) == (405, "method_not_allowed")
     allowed = set((answer.header("allow") or "").split(", "))
     declared = {each.method for each in OPERATIONS if each.path.partition("?")[0] == path}

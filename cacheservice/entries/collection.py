@@ -9,14 +9,16 @@ import binascii
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from accounts.models import random_id
+from billing.rows import Rows
 from billing.sql import STORAGE_USED
 from billing.units import usd
-from cacheservice.entries import requests, sql
+from cacheservice.entries import list_sql, requests, sql
 from cacheservice.entries.models import Space
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.side import SidePool
@@ -25,6 +27,7 @@ from cacheservice.errors import InvalidRequest
 # What one transaction of a bulk delete takes, so that none is long.
 DELETE_ENTRIES, DELETE_BYTES = 1000, 32 * 1024 * 1024
 FILTERS = ("tag", "prefix")
+TOP = {"hits": "hits", "saved_usd": "saved"}  # the figures of the contract, and their orders
 
 
 class Selection(NamedTuple):
@@ -79,6 +82,19 @@ class Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
         return cursor
 
 
+class TopEntry(NamedTuple):
+    """An entry with its stats."""
+
+    key: str
+    created_at: datetime
+    expires_at: datetime
+    size: int  # bytes
+    tags: list[str]
+    hits: int
+    last_hit_at: datetime
+    saved: Decimal  # USD
+
+
 class Database(Protocol):
     """A side pool, or the store."""
 
@@ -100,22 +116,23 @@ async def page(
         ((total,),) = await database.rows(sql.COUNT, parameters)
         ((storage_used,),) = await database.rows(STORAGE_USED, {"tenant_id": tenant_id, "api_key_id": 0})
         cursor = Cursor("", total, storage_used, selection.digest())
-    statement = sql.PAGE_WITH_STATS if with_stats else sql.PAGE
-    rows = await database.rows(statement, {**parameters, "after": cursor.after or None, "limit": limit})
+    statement = list_sql.page("key", stats=with_stats)
+    rows = await database.rows(statement, {**parameters, "place": cursor.after or None, "limit": limit})
     shown = rows[:limit]
     more = Cursor(shown[-1][0], cursor.total, cursor.storage_used, cursor.selection) if len(rows) > limit else None
     return {
-        "keys": [_listed(*row) for row in shown],
+        "keys": [listed(*row[:5], *row[7:]) for row in shown],
         "total": cursor.total,
         "storage_used_bytes": cursor.storage_used,
         "next_cursor": more.encode() if more else None,
     }
 
 
-async def top(database: Database, tenant_id: int, by: str, limit: int) -> list[dict[str, Any]]:
-    """The live entries of most `hits` or `saved_usd`, as rows of a list with stats."""
-    parameters = {"tenant_id": tenant_id, "space": Space.TENANT, "limit": limit}
-    return [_listed(*row) for row in await database.rows(sql.TOP[by], parameters)]
+def top(rows: Rows, tenant_id: int, by: str, limit: int) -> list[TopEntry]:
+    """The live entries of most `hits` or `saved_usd`."""
+    parameters = {"tenant_id": tenant_id, "space": Space.TENANT, "limit": limit, "place": None, "version": None}
+    found = rows(list_sql.page(TOP[by], stats=True), parameters)
+    return [TopEntry(*row[:5], *row[7:]) for row in found[:limit]]
 
 
 async def delete(side: SidePool, caller: Caller, selection: Selection) -> int:
@@ -139,7 +156,7 @@ def wire(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _listed(
+def listed(
     key: str, created_at: datetime, expires_at: datetime, size: int, tags: list[str], *stats: Any
 ) -> dict[str, Any]:
     """A row of a list; `stats` are none, or hits, last_hit_at and the USD saved."""

@@ -87,7 +87,8 @@ class Gatherer:
         statement_timeout: float,
         in_doubt: Callable[[list[Any]], None],
     ) -> None:
-        """`in_doubt` is told of each batch whose connection was lost: it may have been committed or not."""
+        """`in_doubt` is told of each batch whose connection was lost, and so may have been committed or not, or whose
+        answer could not be read."""
         self._conninfo = conninfo
         self._in_doubt = in_doubt
         self._statements = {name: sql for kind in kinds for name, sql in kind.statements.items()}
@@ -213,6 +214,7 @@ class Gatherer:
             type(batch[0]).decode(batch, results)
         except Exception:  # a defect in decode must not leave clients hanging or a connection lost
             log.exception("decode_failed", kind=type(batch[0]).__name__)
+            self._in_doubt(batch)
             for request in batch:
                 request.fail(InternalError("The operation failed; the operator's log says why."))
         for request in batch:

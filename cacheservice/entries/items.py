@@ -18,7 +18,15 @@ from cacheservice.entries import requests
 from cacheservice.entries.operations import Caller, Updated
 from cacheservice.entries.requests import Condition, NewEntry
 from cacheservice.entries.store import Hit, Store, Stored
-from cacheservice.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
+from cacheservice.errors import (
+    AddressNeeded,
+    APIError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TTLTooLong,
+    Unavailable,
+)
 from cacheservice.http import JSON, Answer, BodyReader, Receive
 
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
@@ -48,14 +56,15 @@ async def read_body(
     """The request's body. A large one is read only for a caller who may send it; so is the error of any."""
     large = bodies.is_large(headers)
     if large:
-        # While the database is away nobody can tell: then it is read, for a client that is cut off in the middle of
-        # sending never sees the 503 that the operation will give.
+        # While the database is away, or the caller's address is not known here, nobody can tell: then it is read, for a
+        # client that is cut off in the middle of sending never sees what the operation will give.
         with suppress(Unavailable):
             await store.authorise(caller, scope, requests=0)  # the operation itself will count
     try:
         return await bodies.read(receive, headers, max_body_bytes())
     except APIError:
-        await store.authorise(caller, scope)
+        with suppress(AddressNeeded):
+            await store.authorise(caller, scope)
         raise
 
 
@@ -77,7 +86,7 @@ async def answer(
             return await _delete(store, caller, key, query, headers)
         raise MethodNotAllowed(method, list(METHODS))
     except APIError as error:
-        if error.status in (400, 413, 415):
+        if error.status in (400, 413, 415) and not isinstance(error, TTLTooLong):
             # No statement has looked at the caller yet: whoever may not ask learns only that.
             await store.authorise(caller, SCOPES[method])
         raise

@@ -6,12 +6,12 @@ It parses the request line and headers, has the store authenticate, and writes b
 import structlog
 from django.conf import settings
 
-from accounts import tokens
 from cacheservice import http
 from cacheservice.entries import items, store
+from cacheservice.entries.callers import caller_of
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.store import Store
-from cacheservice.errors import APIError, InternalError, InvalidAPIKey
+from cacheservice.errors import AddressNeeded, APIError, InternalError, InvalidAPIKey
 from cacheservice.http import BodyReader, Receive, Scope, Send
 
 PREFIX = b"/api/v1/cache/"
@@ -31,8 +31,18 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
     caller: Caller | None = None
     try:
         entries = store.current()
-        caller = await entries.caller(tokens.from_headers(headers))
-        answer = await _answer(entries, caller, scope, receive, headers, bodies)
+        caller = await caller_of(entries, scope, headers)
+        method: str = scope["method"]
+        body = b""
+        if method in items.WITH_BODY:
+            body = await items.read_body(entries, caller, items.SCOPES[method], bodies, receive, headers)
+        try:
+            answer = await _answer(entries, caller, scope, headers, body)
+        except AddressNeeded:
+            caller = await caller_of(entries, scope, headers)
+            answer = await _answer(entries, caller, scope, headers, body)
+        finally:
+            bodies.release(body)
     except APIError as error:
         answer = http.error_answer(error, request_id)
         if error.status >= 500:
@@ -50,14 +60,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
 
 
 async def _answer(
-    entries: Store, caller: Caller, scope: Scope, receive: Receive, headers: dict[bytes, bytes], bodies: BodyReader
+    entries: Store, caller: Caller, scope: Scope, headers: dict[bytes, bytes], body: bytes
 ) -> http.Answer:
-    method: str = scope["method"]
-    body = b""
-    if method in items.WITH_BODY:
-        body = await items.read_body(entries, caller, items.SCOPES[method], bodies, receive, headers)
-    try:
-        escaped_key = scope["raw_path"][len(PREFIX) :]
-        return await items.answer(entries, caller, method, escaped_key, scope["query_string"], headers, body)
-    finally:
-        bodies.release(body)
+    escaped_key = scope["raw_path"][len(PREFIX) :]
+    return await items.answer(entries, caller, scope["method"], escaped_key, scope["query_string"], headers, body)

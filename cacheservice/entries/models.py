@@ -66,16 +66,21 @@ class Lease(models.Model):
 
 
 class EntryStats(models.Model):
-    """How often a version of an entry was hit; made when its first hit is folded."""
+    """How often a version of an entry was hit, and what that saved; made when its first hit is folded."""
 
     pk = models.CompositePrimaryKey("tenant_id", "version")
     tenant_id = models.BigIntegerField()
     version = models.BigIntegerField()
     hits = models.BigIntegerField()
     last_hit_at = models.DateTimeField()
+    saved = models.DecimalField(max_digits=38, decimal_places=9, db_default=0)  # USD: the entry's cost, each hit
 
     class Meta:
         db_table = "entry_stats"
+        indexes = [  # for the most hit entries, and those that saved most
+            models.Index(fields=["tenant_id", "-hits", "version"], name="entry_stats_hits", condition=Q(hits__gt=0)),
+            models.Index(fields=["tenant_id", "-saved", "version"], name="entry_stats_saved", condition=Q(saved__gt=0)),
+        ]
 
     def __str__(self) -> str:
         return f"hits of version {self.version}"
@@ -96,3 +101,18 @@ class Tombstone(models.Model):
 
     def __str__(self) -> str:
         return f"tombstone of version {self.version}"
+
+
+class UnopenableEntry(models.Model):
+    """A version of an entry whose value did not open. Forgotten once the version is gone."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "version")
+    tenant_id = models.BigIntegerField()
+    version = models.BigIntegerField()
+    at = models.DateTimeField()  # when that was first noticed
+
+    class Meta:
+        db_table = "unopenable_entry"
+
+    def __str__(self) -> str:
+        return f"version {self.version} of tenant {self.tenant_id}"

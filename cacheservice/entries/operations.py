@@ -2,8 +2,9 @@
 
 A request class holds one operation; `encode` turns a batch of them into the arrays of its statement in `sql.py`, and
 `decode` gives each its outcome. A caller whose API key does not hold gets InvalidAPIKey, one without the scope
-Forbidden, one over its rate limit RateLimitExceeded; all are decided by the statement itself, so that they hold at once
-in every process.
+Forbidden, one from an address that is not on its API key's allow-list AddressRefused, one over its rate limit
+RateLimitExceeded; all are decided by the statement itself, so that they hold at once in every process. AddressNeeded:
+the API key has got an allow-list that this process did not know of.
 """
 
 import hmac
@@ -21,12 +22,15 @@ from cacheservice.entries.connection import Results, Step
 from cacheservice.entries.gather import Request
 from cacheservice.entries.requests import NO_CONDITION, Condition
 from cacheservice.errors import (
+    AddressNeeded,
+    AddressRefused,
     Forbidden,
     InsufficientCredits,
     InvalidAPIKey,
     LeaseLost,
     RateLimitExceeded,
     StorageQuotaExceeded,
+    TTLTooLong,
 )
 
 INLINE_BYTES = 64 * 1024  # a larger value is fetched apart from the batch, so that it delays nobody else
@@ -35,12 +39,14 @@ TAG_SEPARATOR = "\x1f"  # tags hold no control characters
 
 
 class Caller:
-    """Who asks: an API key of a tenant and the digest of the token presented. A process keeps one a digest."""
+    """Who asks: an API key of a tenant and the digest of the token presented, and from which address where the key has
+    an allow-list. A process keeps one a digest, and one more for each address that a list lets in."""
 
-    __slots__ = ("api_key_id", "digest", "limited", "rate", "tenant_id")
+    __slots__ = ("address", "api_key_id", "digest", "limited", "listed", "rate", "tenant_id")
 
-    def __init__(self, tenant_id: int, api_key_id: int, digest: bytes) -> None:
-        self.tenant_id, self.api_key_id, self.digest = tenant_id, api_key_id, digest
+    def __init__(self, tenant_id: int, api_key_id: int, digest: bytes, address: str | None = None) -> None:
+        self.tenant_id, self.api_key_id, self.digest, self.address = tenant_id, api_key_id, digest, address
+        self.listed = False  # whether the API key had an allow-list when it was looked at: then the address matters
         self.rate: tuple[int, int] | None = None  # requests a minute, and used; as the latest statement saw them
         self.limited = False  # whether the latest Read was left to LimitedRead
 
@@ -59,6 +65,9 @@ class Outcome(IntEnum):
     OVER_API_KEY_QUOTA = 8
     LEASE_LOST = 9
     LIMITED = 10  # for LimitedRead to decide
+    ADDRESS_REFUSED = 11  # by the API key's allow-list
+    ADDRESS_NEEDED = 12  # which the API key has, to the caller's surprise
+    TTL_TOO_LONG = 13  # for the tenant
 
 
 class LeaseState(Enum):
@@ -101,7 +110,8 @@ class DataKeyReplaced(Exception):
 
 
 class Limited(Exception):
-    """The caller's reads are limited, or cannot be paid together: LimitedRead decides, and nothing was done yet."""
+    """The caller's reads are limited or held to an allow-list, or cannot be paid together: LimitedRead decides, and
+    nothing was done yet."""
 
 
 class QuotaUncertain(Exception):
@@ -150,6 +160,11 @@ class Operation(Request):
             self.fail(Forbidden.missing_scope(self.scope))
         elif outcome == Outcome.OVER_RATE:
             self.fail(RateLimitExceeded(_number(value(row, 2))))
+        elif outcome == Outcome.ADDRESS_REFUSED:
+            self.fail(AddressRefused(self.caller.address))
+        elif outcome == Outcome.ADDRESS_NEEDED:
+            self.caller.listed = True
+            self.fail(AddressNeeded())
         else:
             raise AssertionError(f"{type(self).__name__} has no outcome {outcome}")
 
@@ -172,7 +187,7 @@ class Read(Operation):
         """Nothing is counted, for nobody is limited."""
         ordinals = _ordinals(batch)
         places = [ordinals[read.caller] for read in batch]
-        callers = (*_identities(ordinals), _NOTHING)
+        callers = (*_identities(ordinals), _NOTHING, _addresses(ordinals))
         return cls._step(batch, callers, places, (int4s(places), _NOTHING, *_keys(batch)))
 
     @classmethod
@@ -275,7 +290,7 @@ class Change(Operation):
 
 
 class Write(Change):
-    """Outcome: Written. Raises DataKeyReplaced, QuotaUncertain, LeaseLost."""
+    """Outcome: Written. Raises DataKeyReplaced, QuotaUncertain, LeaseLost, TTLTooLong."""
 
     __slots__ = (
         "content_type",
@@ -303,7 +318,7 @@ class Write(Change):
         data_key_version: int,
         size: int,
         content_type: str | None,
-        ttl: int,
+        ttl: int | None,
         tags: list[str],
         cost: str | None,
         version: int,
@@ -312,7 +327,7 @@ class Write(Change):
         super().__init__(caller, space, key, condition)
         self.lease = lease
         self.sealed, self.data_key_version, self.version = sealed, data_key_version, version
-        self.size, self.content_type, self.ttl, self.cost = size, content_type, ttl, cost
+        self.size, self.content_type, self.ttl, self.cost = size, content_type, ttl or 0, cost
         self.tags = TAG_SEPARATOR.join(tags)
         self.weight = len(sealed)
 
@@ -339,6 +354,8 @@ class Write(Change):
             self.fail(DataKeyReplaced())
         elif outcome == Outcome.LEASE_LOST:
             self.fail(LeaseLost())
+        elif outcome == Outcome.TTL_TOO_LONG:
+            self.fail(TTLTooLong(self.ttl, _number(value(row, 5))))
         elif outcome in (Outcome.OVER_TENANT_QUOTA, Outcome.OVER_API_KEY_QUOTA):
             whose = "tenant" if outcome == Outcome.OVER_TENANT_QUOTA else "API key"
             refusal = StorageQuotaExceeded(whose, self.size, _int8(value(row, 4)), _number(value(row, 5)))
@@ -348,7 +365,7 @@ class Write(Change):
 
 
 class Update(Change):
-    """Outcome: Updated, or None where there is no live entry."""
+    """Outcome: Updated, or None where there is no live entry. Raises TTLTooLong."""
 
     __slots__ = ("tags", "ttl")
     name, scope = b"update", "write"
@@ -374,6 +391,12 @@ class Update(Change):
             self.fail(self.condition.failed())
         else:
             self.answer(None)
+
+    def refuse(self, outcome: int, value: Any, row: int) -> None:
+        if outcome == Outcome.TTL_TOO_LONG:
+            self.fail(TTLTooLong(self.ttl, _number(value(row, 9))))
+        else:
+            super().refuse(outcome, value, row)
 
 
 class Delete(Change):
@@ -489,20 +512,22 @@ class LookUp(Request):
             known = [] if row < 0 else [value(row, 2) or b"", value(row, 3) or b""]
             # A sum and no `any`: both are compared, whichever matches.
             if sum(hmac.compare_digest(digest, stored) for stored in known):
-                look_up.answer(Caller(_number(value(row, 1)), api_key_id, digest))
+                caller = Caller(_number(value(row, 1)), api_key_id, digest)
+                caller.listed = value(row, 4) == b"\x01"
+                look_up.answer(caller)
             else:
                 look_up.fail(InvalidAPIKey())
 
 
 _INLINE = struct.pack("!i", INLINE_BYTES)
 _READ_BIT = struct.pack("!h", SCOPE_BITS["read"])
-_NOTHING = int4s([])
+_NOTHING, _NO_TEXTS = int4s([]), texts([])
 _INT8 = struct.Struct("!q")
 
 
 def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], list[int], tuple[bytes, ...]]:
-    """The batch's callers, each once: tenants, API keys, digests, requests counted; the requests' callers by ordinal;
-    and the requests' places: caller's ordinal, how many of its API key's requests come later, space, key."""
+    """The batch's callers, each once: tenants, API keys, digests, requests counted, addresses; the requests' callers by
+    ordinal; and the requests' places: caller's ordinal, how many of its API key's requests come later, space, key."""
     ordinals = _ordinals(batch)
     places = [ordinals[operation.caller] for operation in batch]
     counted = dict.fromkeys(ordinals, 0)
@@ -513,7 +538,8 @@ def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], list[int], tuple[byte
         later[position] = of_key[caller.api_key_id]
         of_key[caller.api_key_id] += requests
         counted[caller] += requests
-    return (*_identities(ordinals), int4s(list(counted.values()))), places, (int4s(places), int4s(later), *_keys(batch))
+    callers = (*_identities(ordinals), int4s(list(counted.values())), _addresses(ordinals))
+    return callers, places, (int4s(places), int4s(later), *_keys(batch))
 
 
 def _ordinals(batch: list[Any]) -> dict[Caller, int]:
@@ -532,6 +558,12 @@ def _identities(callers: Iterable[Caller]) -> tuple[bytes, bytes, bytes]:
         int8s([caller.api_key_id for caller in callers]),
         byteas([caller.digest for caller in callers]),
     )
+
+
+def _addresses(callers: Iterable[Caller]) -> bytes:
+    """None at all, as of callers whose API keys have no allow-list, stands for a null of each."""
+    addresses = [caller.address for caller in callers]
+    return texts(addresses) if any(addresses) else _NO_TEXTS
 
 
 def _keys(batch: list[Any]) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ from cacheservice.entries import nesting
 from cacheservice.errors import InvalidRequest, PreconditionFailed, UnsupportedMediaType, ValueTooLarge
 
 MAX_KEY_BYTES = 512
-MAX_TTL_SECONDS = 31_536_000
+MAX_TTL_SECONDS = 31_536_000  # a tenant may have a lower one, and another default
 DEFAULT_TTL_SECONDS = 604_800
 MAX_TAGS, MAX_TAG_BYTES = 32, 128
 MAX_OPERATIONS = 256
@@ -25,7 +25,12 @@ MAX_CONTENT_TYPE_BYTES = 255
 
 TTL = Annotated[
     int,
-    msgspec.Meta(ge=1, le=MAX_TTL_SECONDS, description="Seconds until the entry expires."),
+    msgspec.Meta(
+        ge=1,
+        le=MAX_TTL_SECONDS,
+        description="Seconds until the entry expires; at most the tenant's maximum. Left out of a new value: the "
+        f"tenant's default, {DEFAULT_TTL_SECONDS} unless it has set another.",
+    ),
 ]
 TagText = Annotated[
     str,
@@ -54,9 +59,9 @@ KeyText = Annotated[
     ),
 ]
 
-_HELP = {
+_FIXES = {
     "value": "send any JSON value",
-    "ttl": f"send whole seconds from 1 to {MAX_TTL_SECONDS}, or leave it out for {DEFAULT_TTL_SECONDS}",
+    "ttl": f"send whole seconds from 1 to {MAX_TTL_SECONDS}, or leave it out for the default",
     "tags": f"send a list of at most {MAX_TAGS} strings, each 1 to {MAX_TAG_BYTES} bytes without control characters",
     "cost": 'send US dollars as a decimal string with at most 9 decimals, such as "0.04"',
     "key": f"send a string of 1 to {MAX_KEY_BYTES} bytes without control characters",
@@ -68,7 +73,7 @@ class PutBody(msgspec.Struct, forbid_unknown_fields=True):
     """The JSON body of a PUT."""
 
     value: msgspec.Raw
-    ttl: TTL = DEFAULT_TTL_SECONDS
+    ttl: TTL | msgspec.UnsetType = msgspec.UNSET
     tags: Tags = []
     cost: Cost | None = None
 
@@ -91,7 +96,7 @@ class PutOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", t
 
     key: KeyText
     value: msgspec.Raw
-    ttl: TTL = DEFAULT_TTL_SECONDS
+    ttl: TTL | msgspec.UnsetType = msgspec.UNSET
     tags: Tags = []
     cost: Cost | None = None
 
@@ -116,7 +121,7 @@ class NewEntry(NamedTuple):
 
     value: bytes
     content_type: str | None  # None: JSON
-    ttl: int
+    ttl: int | None  # None: the tenant's default
     tags: list[str]
     cost: str | None
 
@@ -178,14 +183,14 @@ def parse_put(content_type: bytes | None, query: bytes, body: bytes, max_value_b
     if media_type is None:
         if query:
             raise InvalidRequest("query: with a JSON body, 'ttl', 'tags' and 'cost' go into the body, not the query.")
-        fields = _decode(_put, body)
+        fields = decode(_put, body)
         entry = _new_entry(fields)
     else:
         parameters = parse_query(query, ("ttl", "tag", "cost"), repeatable=("tag",))
         entry = NewEntry(
             body,
             media_type,
-            _ttl(parameters["ttl"][0]) if "ttl" in parameters else DEFAULT_TTL_SECONDS,
+            _ttl(parameters["ttl"][0]) if "ttl" in parameters else None,
             check_tags(parameters.get("tag", [])),
             _cost(parameters["cost"][0]) if "cost" in parameters else None,
         )
@@ -195,7 +200,7 @@ def parse_put(content_type: bytes | None, query: bytes, body: bytes, max_value_b
 
 def parse_patch(content_type: bytes | None, body: bytes) -> PatchBody:
     require_json(content_type)
-    patch = _decode(_patch, body)
+    patch = decode(_patch, body)
     if patch.ttl is msgspec.UNSET and patch.tags is msgspec.UNSET:
         raise InvalidRequest("body: it changes nothing; send 'ttl', 'tags' or both.")
     if patch.tags is not msgspec.UNSET:
@@ -208,11 +213,11 @@ def parse_batch(content_type: bytes | None, body: bytes, max_bytes: int) -> list
     require_json(content_type)
     if len(body) > max_bytes:
         raise ValueTooLarge(f"body: the batch has {len(body)} bytes; at most {max_bytes} are taken. Send two.")
-    return _decode(_batch, body).operations
+    return decode(_batch, body).operations
 
 
 def parse_operation(operation: msgspec.Raw) -> BatchOperation:
-    parsed: BatchOperation = _decode(_operation, bytes(operation))
+    parsed: BatchOperation = decode(_operation, bytes(operation))
     check_key(parsed.key)
     return parsed
 
@@ -326,7 +331,7 @@ def parse_lease_token(headers: Mapping[bytes, bytes]) -> int:
 
 def check_tags(tags: list[str]) -> list[str]:
     if len(tags) > MAX_TAGS:
-        raise InvalidRequest(f"tags: {len(tags)} are too many; {_HELP['tags']}.")
+        raise InvalidRequest(f"tags: {len(tags)} are too many; {_FIXES['tags']}.")
     for tag in tags:
         _check_text("tags", tag, MAX_TAG_BYTES)
     return list(dict.fromkeys(tags))
@@ -369,10 +374,12 @@ def _new_entry(fields: PutBody | PutOperation) -> NewEntry:
     value = bytes(fields.value)
     if nesting.too_deep(value):
         raise InvalidRequest(_TOO_DEEP)
-    return NewEntry(value, None, fields.ttl, check_tags(fields.tags), fields.cost)
+    ttl = None if fields.ttl is msgspec.UNSET else fields.ttl
+    return NewEntry(value, None, ttl, check_tags(fields.tags), fields.cost)
 
 
-def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+def decode(decoder: msgspec.json.Decoder[Body], body: bytes, fixes: Mapping[str, str] = _FIXES) -> Body:
+    """The body as its struct. `fixes`: what to send instead, by field."""
     if not body.isascii():
         try:
             body.decode()  # msgspec.Raw lets invalid UTF-8 pass
@@ -381,7 +388,7 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(_explain(str(error))) from None
+        raise InvalidRequest(_explain(str(error), fixes)) from None
     except msgspec.DecodeError as error:
         reason = "an escape is a lone surrogate, or it was cut short" if "truncated" in str(error) else str(error)
         raise InvalidRequest(f"body: it is not valid JSON ({reason}); correct it.") from None
@@ -389,28 +396,28 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         raise InvalidRequest(_TOO_DEEP) from None
 
 
-def _explain(error: str) -> str:
+def _explain(error: str, fixes: Mapping[str, str]) -> str:
     """msgspec's message with the field first and the fix last."""
     reason, _, path = error.partition(" - at `$")
     reason = reason.replace("Expected", "expected").replace("Object", "the object").rstrip(".")
     field = path.rstrip("`").lstrip(".")
     name = field.partition("[")[0]
     if not name and (quoted := re.search(r"field `(.+)`$", reason)):
-        name = quoted[1] if quoted[1] in _HELP else ""
+        name = quoted[1] if quoted[1] in fixes else ""
         field = shown(quoted[1])
-    fix = f"; {_HELP[name]}" if name in _HELP else "; correct it"
+    fix = f"; {fixes[name]}" if name in fixes else "; correct it"
     return f"{field or 'body'}: {shown(reason)}{fix}."
 
 
 def _ttl(text: str) -> int:
     if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_TTL_SECONDS:
-        raise InvalidRequest(f"ttl: '{shown(text)}' is not allowed; {_HELP['ttl']}.")
+        raise InvalidRequest(f"ttl: '{shown(text)}' is not allowed; {_FIXES['ttl']}.")
     return int(text)
 
 
 def _cost(text: str) -> str:
     if not _COST.fullmatch(text):
-        raise InvalidRequest(f"cost: '{shown(text)}' is not allowed; {_HELP['cost']}.")
+        raise InvalidRequest(f"cost: '{shown(text)}' is not allowed; {_FIXES['cost']}.")
     return text
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
 from accounts import keyring
 from accounts.models import DataKey, Tenant
+from billing.rows import django_rows
 from cacheservice.entries import crypto, sql
 
 log = structlog.get_logger(__name__)
@@ -75,6 +75,7 @@ def _reseal_one(identity: crypto.Identity, size: int, ciphers: dict[int, AESGCM]
         value = crypto.open_sealed(ciphers[sealed_with], identity, bytes(sealed), size)
     except crypto.CannotOpen as error:
         log.critical("entry_does_not_open", tenant_id=identity.tenant_id, version=identity.version, reason=str(error))
+        _rows(sql.NOTE_UNOPENABLE, tenant_id=identity.tenant_id, version=identity.version)
         return False
     fresh = crypto.seal(ciphers[current], identity._replace(data_key_version=current), value)
     return bool(_rows(sql.RESEAL, **place, value=fresh, data_key_version=current))
@@ -101,7 +102,4 @@ def _retire_former(tenant: Tenant) -> None:
 
 
 def _rows(statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    return django_rows(statement, parameters)

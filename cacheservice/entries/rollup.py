@@ -70,11 +70,12 @@ on conflict (tenant_id, period, api_key_id, start) do update set
   storage_delta = u.storage_delta + excluded.storage_delta, storage_moment = u.storage_moment + excluded.storage_moment
 """
 
-# Adds the claimed receipts' hits to the versions that are still there; a refund takes a hit of each back. Folded before
-# the hit itself, which another run may have in hand, it leaves the version below zero until that is folded too.
+# Adds the claimed receipts' hits, and what they saved, to the versions that are still there; a refund takes a hit of
+# each back. Folded before the hit itself, which another run may have in hand, it leaves the version below zero until
+# that is folded too.
 FOLD_STATS: Final = """
-insert into entry_stats as s (tenant_id, version, hits, last_hit_at)
-select h.tenant_id, h.version, h.hits, h.last_hit_at
+insert into entry_stats as s (tenant_id, version, hits, last_hit_at, saved)
+select h.tenant_id, h.version, h.hits, h.last_hit_at, h.hits * coalesce(e.cost, 0)
 from (
   select r.tenant_id, v.version, sum(case when r.hits < 0 then -1 else 1 end) as hits,
          coalesce(max(r.at) filter (where r.hits > 0), 'epoch') as last_hit_at
@@ -83,10 +84,11 @@ from (
   cross join lateral unnest(r.versions) as v (version)
   group by r.tenant_id, v.version
 ) h
-cross join lateral (select from entry e where e.tenant_id = h.tenant_id and e.version = h.version limit 1) e
+cross join lateral (select cost from entry e where e.tenant_id = h.tenant_id and e.version = h.version limit 1) e
 order by h.tenant_id, h.version
 on conflict (tenant_id, version) do update set
-  hits = s.hits + excluded.hits, last_hit_at = greatest(s.last_hit_at, excluded.last_hit_at)
+  hits = s.hits + excluded.hits, last_hit_at = greatest(s.last_hit_at, excluded.last_hit_at),
+  saved = s.saved + excluded.saved
 """
 
 # Adds the claimed receipts' hits, and what they saved, to the tags of their versions, there or gone.

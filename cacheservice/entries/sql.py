@@ -1,9 +1,9 @@
-"""Every statement that touches entries, but for the rollup's (`rollup.py`).
+"""Every statement that touches entries, but for the rollup's (`rollup.py`) and those of lists (`list_sql.py`).
 
 The gathered statements (READ, LIMITED_READ, WRITE, UPDATE, DELETE, LEASE, AUTHORISE) take the callers of a batch as
-four arrays and its requests as further ones, and answer a row for each request by its ordinal `n`. A request whose
-caller's API key does not hold (unknown, revoked, expired) gets no row: revocation, expiry, scopes and limits hold at
-once in every process.
+five arrays and its requests as further ones, and answer a row for each request by its ordinal `n`. A request whose
+caller's API key does not hold (unknown, revoked, expired) gets no row: revocation, expiry, scopes, allow-lists and
+limits hold at once in every process.
 Each row begins with `n`, an outcome (`operations.Outcome`), the API key's rate limit, and how much of it is used.
 
 Rows are looked up by `lateral (… limit 1)`: that can only be planned as one index look-up a row, whatever the planner
@@ -20,6 +20,8 @@ the statement's snapshot is taken after it: what it reads of the old entry and o
 
 from typing import Final
 
+from cacheservice.entries.requests import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
+
 BEGIN: Final = b"begin"
 COMMIT: Final = b"commit"
 
@@ -34,19 +36,24 @@ LEASE_CHANNEL: Final = "cacheservice_lease"
 
 _TODAY: Final = b"(statement_timestamp() at time zone 'UTC')::date"
 
-# $1 tenants, $2 API keys, $3 digests of the presented tokens, $4 how many requests count against their rate limits: the
-# callers that hold, with their scopes and limits.
-_HOLDING: Final = (
-    b"""
+_RATE_LIMIT: Final = "coalesce(k.requests_per_minute, a.requests_per_minute, p.requests_per_minute)"
+
+
+def _holding(refusal: str, scopes: str, rate_limit: str) -> bytes:
+    """The callers that hold, with their scopes and limits, of: $1 tenants, $2 API keys, $3 digests of the presented
+    tokens, $4 how many requests count against their rate limits, $5 the addresses they come from, null where none was
+    known to matter. `refusal` is the outcome of a caller that lacks a scope."""
+    return f"""
 with caller as materialized (
-  select c.n, c.tenant_id, c.api_key_id, c.requests, k.scopes, k.credit_limit, p.prepaid,
-         coalesce(k.requests_per_minute, a.requests_per_minute, p.requests_per_minute) as rate_limit,
+  select c.n, c.tenant_id, c.api_key_id, c.requests, k.credit_limit, p.prepaid,
+         k.refusal, {scopes} as scopes, {rate_limit} as rate_limit, k.allowed_networks is not null as listed,
          coalesce(a.storage_quota, p.storage_quota) as storage_quota,
-         coalesce(k.storage_quota, a.api_key_storage_quota, p.api_key_storage_quota) as api_key_storage_quota
+         coalesce(k.storage_quota, a.api_key_storage_quota, p.api_key_storage_quota) as api_key_storage_quota,
+         a.max_ttl, a.default_ttl
   from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::int4[]) with ordinality
     as c (tenant_id, api_key_id, digest, requests, n)
   cross join lateral (
-    select * from api_key k
+    select *, case when k.allowed_networks is null then 1 {refusal} end as refusal from api_key k
     where k.tenant_id = c.tenant_id and k.id = c.api_key_id and k.revoked_at is null
       and (k.expires_at is null or k.expires_at > statement_timestamp())
       and (k.digest = c.digest or (k.previous_digest = c.digest and k.previous_expires_at > statement_timestamp()))
@@ -54,13 +61,22 @@ with caller as materialized (
   ) k
   cross join lateral (select * from account a where a.tenant_id = c.tenant_id limit 1) a
   cross join lateral (
-    select * from plan p where p.code = a.plan and p.valid_from <= """
-    + _TODAY
-    + b"""
+    select * from plan p where p.code = a.plan and p.valid_from <= {_TODAY.decode()}
     order by p.valid_from desc limit 1
   ) p
-)"""
+)""".encode()
+
+
+# An API key's allow-list may not hold the address (11), or need one (12): then the caller has no scope at all, and does
+# not count against the rate limit.
+_HOLDING: Final = _holding(
+    "when ($5::text[])[c.n] is null then 12 when ($5::text[])[c.n]::inet <<= any (k.allowed_networks) then 1 else 11",
+    "case k.refusal when 1 then k.scopes else 0 end",
+    f"case k.refusal when 1 then {_RATE_LIMIT} end",
 )
+
+# The same without a look at allow-lists, which would take every reader time: whoever has one is left to others (10).
+_HOLDING_UNLISTED: Final = _holding("when $5::text[] is not null then 10", "k.scopes", _RATE_LIMIT)
 
 # The callers that hold, and their requests counted in the UTC minute of the statement.
 _CALLER: Final = (
@@ -92,6 +108,12 @@ _WITH_OLD: Final = b"""
     where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
     limit 1
   ) e on true"""
+
+# The ttls `d` of a caller's tenant, in seconds: the contract's where it has none of its own.
+_WITH_TTLS: Final = b"""
+  cross join lateral (
+    select coalesce(c.max_ttl, %d) as max_ttl, least(c.max_ttl, coalesce(c.default_ttl, %d)) as default_ttl
+  ) d""" % (MAX_TTL_SECONDS, DEFAULT_TTL_SECONDS)
 
 # The lease `l` on a place that is to be filled or deleted.
 _WITH_LEASE: Final = b"""
@@ -141,14 +163,14 @@ buried as (
 )"""
 
 
-# ... $5 the request's caller (ordinal), $6 later, $7 the scope bit needed, or 0.
+# ... $6 the request's caller (ordinal), $7 later, $8 the scope bit needed, or 0.
 AUTHORISE: Final = (
     _CALLER
     + b"""
-select q.n::int4, (case when q.scope <> 0 and c.scopes & q.scope = 0 then 1 when """
+select q.n::int4, (case when c.refusal <> 1 or (q.scope <> 0 and c.scopes & q.scope = 0) then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end)::int2, c.rate_limit, r.used
-from unnest($5::int4[], $6::int4[], $7::int2[]) with ordinality as q (caller, later, scope, n)"""
+from unnest($6::int4[], $7::int4[], $8::int2[]) with ordinality as q (caller, later, scope, n)"""
     + _WITH_CALLER
 )
 
@@ -167,49 +189,49 @@ price as materialized (
 
 # The requests `q` of a batch of reads.
 _READS: Final = b"""
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::bool[]) with ordinality
+  from unnest($6::int4[], $7::int4[], $8::int2[], $9::text[], $10::bool[]) with ordinality
     as q (caller, later, space, key, wanted, n)"""
 
 # The columns of the entry `e` that a read finds.
 _ENTRY: Final = b"""
          e.version, e.data_key_version, e.size, e.created_at, e.expires_at, e.content_type, e.cost,
-         case when q.wanted and octet_length(e.value) <= $11::int4 then e.value end as value"""
+         case when q.wanted and octet_length(e.value) <= $12::int4 then e.value end as value"""
 
 # The live entry `e` at the request's place, if nothing forbids the caller to see it.
 _LIVE: Final = b"""
     select * from entry e
     where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
-      and c.scopes & $10::int2 <> 0"""
+      and c.scopes & $11::int2 <> 0"""
 
 # A receipt for each caller of a batch of reads, of what was `paid`.
 _READ_RECEIPTS: Final = b"""
 receipts as (
   insert into receipt (tenant_id, id, api_key_id, at, hits, misses, units, saved, versions)
-  select tenant_id, $12::bigint + caller, api_key_id, statement_timestamp(), count(version),
+  select tenant_id, $13::bigint + caller, api_key_id, statement_timestamp(), count(version),
          count(*) - count(version), count(version) * (select hit from price), coalesce(sum(cost), 0),
          array_agg(version) filter (where version is not null)
   from paid where outcome = 0 and wanted group by tenant_id, api_key_id, caller
 )"""
 
-# ... $5 the request's caller (ordinal), $6 later, $7 space, $8 key, $9 whether the value is wanted, $10 the scope bit
-# needed, $11 largest value to give inline: a larger one is null here and fetched apart with VALUE, $12 the id before
+# ... $6 the request's caller (ordinal), $7 later, $8 space, $9 key, $10 whether the value is wanted, $11 the scope bit
+# needed, $12 largest value to give inline: a larger one is null here and fetched apart with VALUE, $13 the id before
 # the first receipt's. This is the short way of those who may read as much as they like: where the API key has a rate or
-# a credit limit, or a prepaid balance does not pay for all of the tenant's hits, nothing is done (10), and LIMITED_READ
-# decides. It takes two thirds of that one's time.
+# a credit limit or an allow-list, or a prepaid balance does not pay for all of the tenant's hits, nothing is done (10),
+# and LIMITED_READ decides. It takes two thirds of that one's time.
 READ: Final = (
-    _HOLDING
+    _HOLDING_UNLISTED
     + b""",
 found as materialized (
   select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.prepaid,
-         case when c.rate_limit is not null or c.credit_limit is not null then 10
-              when c.scopes & $10::int2 = 0 then 1 else 0 end as status,"""
+         case when c.rate_limit is not null or c.credit_limit is not null or c.listed then 10
+              when c.scopes & $11::int2 = 0 then c.refusal else 0 end as status,"""
     + _ENTRY
     + _READS
     + b"""
   join caller c on c.n = q.caller
   left join lateral ("""
     + _LIVE
-    + b""" and c.rate_limit is null and c.credit_limit is null
+    + b""" and c.rate_limit is null and c.credit_limit is null and not c.listed
     limit 1
   ) e on true
 ),"""
@@ -244,8 +266,8 @@ LIMITED_READ: Final = (
     _CALLER
     + b""",
 found as materialized (
-  select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.credit_limit, c.prepaid, c.rate_limit, r.used,
-         case when c.scopes & $10::int2 = 0 then 1 when """
+  select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.credit_limit, c.prepaid, c.rate_limit, c.listed, r.used,
+         case when c.scopes & $11::int2 = 0 then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status,"""
     + _ENTRY
@@ -327,24 +349,25 @@ select n::int4, outcome::int2, rate_limit, used,
        case outcome when 3 then balance when 4 then limit_used end, case outcome when 4 then credit_limit end,
        case when outcome = 0 then version end, data_key_version, size, created_at, expires_at, content_type,
        case when outcome = 0 then value end, case when wanted then (select hit from price) else 0 end, cost::text,
-       rate_limit is not null or credit_limit is not null or outcome = 3
+       rate_limit is not null or credit_limit is not null or listed or outcome = 3
 from paid
 """
 )
 
-# ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 the id before
-# the first receipt's, $13 sealed value, $14 data-key version, $15 size, $16 content type, $17 ttl in seconds, $18 tags
-# joined by U+001F, $19 cost, $20 new version. Not done where the data key it was sealed with has been replaced (6), the
-# condition is not met (5), the tenant's (7) or the API key's (8) storage quota would be passed. A quota is decided with
-# all that the batch may add before the request; `again` says that it may look better alone, or once expired entries are
-# booked. $21 the lease that the write uses, or 0: where it is not the one that is held (9), nothing is written. A write
-# ends the lease on its key, and tells those who wait for it.
+# ... $6 caller, $7 later, $8 space, $9 key, $10 condition, $11 if_version, $12 the scope bit needed, $13 the id before
+# the first receipt's, $14 sealed value, $15 data-key version, $16 size, $17 content type, $18 ttl in seconds or 0 for
+# the tenant's default, $19 tags joined by U+001F, $20 cost, $21 new version. Not done where the ttl is above the
+# tenant's maximum (13), the data key it was sealed with has been replaced (6), the condition is not met (5), the
+# tenant's (7) or the API key's (8) storage quota would be passed. A quota is decided with all that the batch may add
+# before the request; `again` says that it may look better alone, or once expired entries are booked. $22 the lease that
+# the write uses, or 0: where it is not the one that is held (9), nothing is written. A write ends the lease on its key,
+# and tells those who wait for it.
 WRITE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.api_key_id, c.scopes, c.rate_limit, r.used, c.storage_quota, c.api_key_storage_quota,
-         """
+  select q.*, c.tenant_id, c.api_key_id, c.scopes, c.refusal, c.rate_limit, r.used, c.storage_quota,
+         c.api_key_storage_quota, d.max_ttl, d.default_ttl, """
     + _OVER_RATE
     + b""" as over_rate, t.data_key_version = q.data_key_version as current,"""
     + _OLD
@@ -352,21 +375,22 @@ request as materialized (
          q.size - coalesce(e.size, 0) as tenant_delta,
          q.size - case when e.api_key_id = c.api_key_id then e.size else 0 end as api_key_delta,
          l.token is not null as leased, q.lease <> 0 and (l.held and l.token = q.lease) is not true as lost
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $13::bytea[], $14::int4[],
-              $15::int4[], $16::text[], $17::int4[], $18::text[], $19::text[], $20::bigint[], $21::bigint[])
+  from unnest($6::int4[], $7::int4[], $8::int2[], $9::text[], $10::int2[], $11::bigint[], $14::bytea[], $15::int4[],
+              $16::int4[], $17::text[], $18::int4[], $19::text[], $20::text[], $21::bigint[], $22::bigint[])
     with ordinality
     as q (caller, later, space, key, condition, if_version, value, data_key_version, size,
           content_type, ttl, tags, cost, new_version, lease, n)
 """
     + _WITH_CALLER
+    + _WITH_TTLS
     + _WITH_OLD
     + _WITH_LEASE
     + b"""
   cross join lateral (select t.data_key_version from tenant t where t.id = c.tenant_id limit 1) t
 ),
 checked as materialized (
-  select q.*, case when q.scopes & $11::int2 = 0 then 1 when q.over_rate then 2 when not q.current then 6
-                   when q.lost then 9
+  select q.*, case when q.scopes & $12::int2 = 0 then q.refusal when q.over_rate then 2 when q.ttl > q.max_ttl then 13
+                   when not q.current then 6 when q.lost then 9
                    when not """
     + _MET
     + b""" then 5 else 0 end as status
@@ -398,7 +422,8 @@ written as (
                      api_key_id, created_at, expires_at)
   select q.tenant_id, q.space, q.key, q.value, q.data_key_version, q.size, q.content_type,
          coalesce(string_to_array(q.tags, e'\\x1f'), '{}'), q.cost::numeric, q.new_version,
-         q.api_key_id, statement_timestamp(), statement_timestamp() + q.ttl * interval '1 second'
+         q.api_key_id, statement_timestamp(),
+         statement_timestamp() + case q.ttl when 0 then q.default_ttl else q.ttl end * interval '1 second'
   from decided q where q.outcome = 0
   order by q.tenant_id, q.space, q.key
   on conflict (tenant_id, space, key) do update set
@@ -419,7 +444,7 @@ event as (
   union all
   select tenant_id, api_key_id, least(expires_at, statement_timestamp()), -size, 0, 0, 0 from gone
 ),"""
-    + _booked("$12::bigint").encode()
+    + _booked("$13::bigint").encode()
     + b""",
 filled as (
   delete from lease l using decided q
@@ -431,7 +456,7 @@ told as (
 )
 select q.n::int4, q.outcome::int2, q.rate_limit, q.used,
        case q.outcome when 7 then coalesce(q.tenant_bytes, 0) when 8 then coalesce(q.api_key_bytes, 0) end,
-       case q.outcome when 7 then q.storage_quota when 8 then q.api_key_storage_quota end,
+       case q.outcome when 7 then q.storage_quota when 8 then q.api_key_storage_quota when 13 then q.max_ttl end,
        case when q.outcome in (7, 8) then
          case q.outcome when 7 then coalesce(q.tenant_bytes, 0) + q.tenant_delta <= q.storage_quota
                         else coalesce(q.api_key_bytes, 0) + q.api_key_delta <= q.api_key_storage_quota end
@@ -443,20 +468,21 @@ from decided q left join written w on w.version = q.new_version
 """
 )
 
-# ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 ttl in seconds
-# or 0 to keep it, $13 tags joined by U+001F or null to keep them. No receipt: nothing is charged, and the meters count
-# an entry until it expires, whenever that will be.
+# ... $6 caller, $7 later, $8 space, $9 key, $10 condition, $11 if_version, $12 the scope bit needed, $13 ttl in seconds
+# or 0 to keep it, $14 tags joined by U+001F or null to keep them. Not done where the ttl is above the tenant's maximum
+# (13). No receipt: nothing is charged, and the meters count an entry until it expires, whenever that will be.
 UPDATE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.rate_limit, r.used, case when c.scopes & $11::int2 = 0 then 1 when """
+  select q.*, c.tenant_id, c.rate_limit, r.used, case when c.scopes & $12::int2 = 0 then c.refusal when """
     + _OVER_RATE
-    + b""" then 2 else 0 end as status,
+    + b""" then 2 when q.ttl > d.max_ttl then 13 else 0 end as status, d.max_ttl,
          coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $12::int4[], $13::text[])
+  from unnest($6::int4[], $7::int4[], $8::int2[], $9::text[], $10::int2[], $11::bigint[], $13::int4[], $14::text[])
     with ordinality as q (caller, later, space, key, condition, if_version, ttl, tags, n)"""
     + _WITH_CALLER
+    + _WITH_TTLS
     + _WITH_OLD
     + b"""
 ),
@@ -471,7 +497,8 @@ updated as (
     + b"""
   returning q.n, e.version, e.size, e.created_at, e.expires_at
 )
-select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, u.version, u.size, u.created_at, u.expires_at
+select q.n::int4, q.status::int2, q.rate_limit, q.used, q.live, u.version, u.size, u.created_at, u.expires_at,
+       case q.status when 13 then q.max_ttl end
 from request q left join updated u on u.n = q.n
 """
 )
@@ -487,20 +514,20 @@ event as (
   select tenant_id, api_key_id, least(expires_at, statement_timestamp()), -size, 0, 0, 0 from gone
 ),"""
 
-# ... $5 caller, $6 later, $7 space, $8 key, $9 condition, $10 if_version, $11 the scope bit needed, $12 the id before
-# the first receipt's, $13 the lease that is given back, or 0: then the entry goes, and whatever lease is on its key;
-# $14 the scope bit needed to give a lease back.
+# ... $6 caller, $7 later, $8 space, $9 key, $10 condition, $11 if_version, $12 the scope bit needed, $13 the id before
+# the first receipt's, $14 the lease that is given back, or 0: then the entry goes, and whatever lease is on its key;
+# $15 the scope bit needed to give a lease back.
 DELETE: Final = (
     _CALLER
     + b""",
 request as materialized (
   select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used,
-         case when c.scopes & case when q.lease <> 0 then $14::int2 else $11::int2 end = 0 then 1 when """
+         case when c.scopes & case when q.lease <> 0 then $15::int2 else $12::int2 end = 0 then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status, l.token as lease_token,"""
     + _OLD
     + b"""
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $9::int2[], $10::bigint[], $13::bigint[]) with ordinality
+  from unnest($6::int4[], $7::int4[], $8::int2[], $9::text[], $10::int2[], $11::bigint[], $14::bigint[]) with ordinality
     as q (caller, later, space, key, condition, if_version, lease, n)"""
     + _WITH_CALLER
     + _WITH_OLD
@@ -520,7 +547,7 @@ gone as materialized (
   from request q join deleted d on d.n = q.n
 ),"""
     + _DELETED.encode()
-    + _booked("$12::bigint").encode()
+    + _booked("$13::bigint").encode()
     + b""",
 freed as (
   update lease l set token = 0, expires_at = statement_timestamp()
@@ -539,21 +566,21 @@ from request q left join deleted d on d.n = q.n
 """
 )
 
-# ... $5 caller, $6 later, $7 space, $8 key, $9 the scope bits needed, $10 for how many seconds, $11 the new token, $12
+# ... $6 caller, $7 later, $8 space, $9 key, $10 the scope bits needed, $11 for how many seconds, $12 the new token, $13
 # whether the caller will wait if another one holds the lease. Taken where the entry is missing and no lease is held.
 LEASE: Final = (
     _CALLER
     + b""",
 request as materialized (
   select q.*, c.tenant_id, c.rate_limit, r.used, coalesce(l.held, false) as held,
-         case when c.scopes & $9::int2 <> $9::int2 then 1 when """
+         case when c.scopes & $10::int2 <> $10::int2 then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status,
          exists (
            select from entry e where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key
              and e.expires_at > statement_timestamp()
          ) as live
-  from unnest($5::int4[], $6::int4[], $7::int2[], $8::text[], $10::int4[], $11::bigint[], $12::bool[])
+  from unnest($6::int4[], $7::int4[], $8::int2[], $9::text[], $11::int4[], $12::bigint[], $13::bool[])
     with ordinality as q (caller, later, space, key, seconds, token, waits, n)"""
     + _WITH_CALLER
     + _WITH_LEASE
@@ -578,7 +605,7 @@ from request q left join taken t on t.token = q.token
 
 # $1 ids that tokens name (63 random bits: at most one row each, whatever the tenant).
 LOOK_UP: Final = b"""
-select id, tenant_id, digest, previous_digest from api_key where id = any($1::bigint[])
+select id, tenant_id, digest, previous_digest, allowed_networks is not null from api_key where id = any($1::bigint[])
 """
 
 # Below: not gathered; run one by one on the side pool.
@@ -622,67 +649,20 @@ select value, data_key_version from entry
 where tenant_id = %(tenant_id)s and space = %(space)s and key = %(key)s and version = %(version)s
 """
 
+# Notes that this version's value does not open, once.
+NOTE_UNOPENABLE: Final = """
+insert into unopenable_entry (tenant_id, version, at) values (%(tenant_id)s, %(version)s, statement_timestamp())
+on conflict do nothing
+"""
+
 # Which of a tenant's entries a list, a count or a bulk delete means: keys in [lower, upper), all of the tags.
-_SELECTED: Final = """
+SELECTED: Final = """
 e.tenant_id = %(tenant_id)s and e.space = %(space)s
 and e.key >= %(lower)s::text and (%(upper)s::text is null or e.key < %(upper)s::text)
 and (%(tags)s::text[] is null or (e.tags <> '{}' and e.tags @> %(tags)s::text[]))
 """
 
-# A page of live entries behind the key `after`, one more than `limit` to tell whether there is a next page.
-PAGE: Final = (
-    "select e.key, e.created_at, e.expires_at, e.size, e.tags from entry e where"
-    + _SELECTED
-    + """
-and e.expires_at > statement_timestamp() and (%(after)s::text is null or e.key > %(after)s::text)
-order by e.key limit %(limit)s::int + 1
-"""
-)
-
-# The page with each entry's hits, as far as they are folded, and what they saved.
-PAGE_WITH_STATS: Final = (
-    """
-select p.*, greatest(s.hits, 0), s.last_hit_at, greatest(s.hits * e.cost, 0)
-from ("""
-    + PAGE
-    + """) p (key, created_at, expires_at, size, tags)
-cross join lateral (
-  select e.version, e.cost from entry e
-  where e.tenant_id = %(tenant_id)s and e.space = %(space)s and e.key = p.key limit 1
-) e
-left join lateral (
-  select s.hits, s.last_hit_at from entry_stats s where s.tenant_id = %(tenant_id)s and s.version = e.version limit 1
-) s on true
-order by p.key
-"""
-)
-
-# The live entries of most hits, as far as they are folded, or of most USD saved. By hits, versions are looked up from
-# the most hit one on, until there are enough that live.
-TOP: Final = {
-    "hits": """
-select e.key, e.created_at, e.expires_at, e.size, e.tags, s.hits, s.last_hit_at, coalesce(s.hits * e.cost, 0)
-from (
-  select version, hits, last_hit_at from entry_stats
-  where tenant_id = %(tenant_id)s and hits > 0 order by hits desc offset 0
-) s
-cross join lateral (
-  select * from entry e
-  where e.tenant_id = %(tenant_id)s and e.version = s.version and e.space = %(space)s
-    and e.expires_at > statement_timestamp() limit 1
-) e
-order by s.hits desc, e.key limit %(limit)s
-""",
-    "saved_usd": """
-select e.key, e.created_at, e.expires_at, e.size, e.tags, s.hits, s.last_hit_at, s.hits * e.cost
-from entry_stats s join entry e on e.tenant_id = s.tenant_id and e.version = s.version
-where s.tenant_id = %(tenant_id)s and e.tenant_id = %(tenant_id)s and s.hits > 0 and e.cost > 0
-  and e.space = %(space)s and e.expires_at > statement_timestamp()
-order by s.hits * e.cost desc, e.key limit %(limit)s
-""",
-}
-
-COUNT: Final = "select count(*) from entry e where" + _SELECTED + "and e.expires_at > statement_timestamp()"
+COUNT: Final = "select count(*) from entry e where" + SELECTED + "and e.expires_at > statement_timestamp()"
 
 # The keys of the next selected entries that stood before `started` (null: now), and when that was. Bounded in number
 # and bytes, so that deleting them is a short transaction; read without a lock: a rare tag may take a while to find.
@@ -693,7 +673,7 @@ select n.key, n.started from (
          sum(e.size) over (order by e.key) - e.size as bytes_before
   from (
     select e.key, e.size from entry e where"""
-    + _SELECTED
+    + SELECTED
     + """
     and e.key > %(after)s::text
     and e.created_at <= coalesce(%(started)s::timestamptz, statement_timestamp())
@@ -709,7 +689,7 @@ DELETE_KEYS: Final = (
     """
 with gone as materialized (
   delete from entry e where e.key = any(%(keys)s::text[]) and e.created_at <= %(started)s::timestamptz and"""
-    + _SELECTED
+    + SELECTED
     + """
   returning e.tenant_id, %(api_key_id)s::bigint as deleted_by, e.expires_at > statement_timestamp() as live, e.version,
             e.api_key_id, e.size, e.tags, e.cost, e.expires_at

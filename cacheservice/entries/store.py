@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,7 +16,8 @@ from django.conf import settings
 
 from accounts import sql as accounts_sql
 from accounts import tokens
-from cacheservice.entries import collection, crypto, purge, sql
+from cacheservice.entries import browsing, collection, crypto, purge, sql
+from cacheservice.entries.browsing import Viewed
 from cacheservice.entries.collection import Selection
 from cacheservice.entries.datakeys import DataKey, DataKeys, NoDataKey
 from cacheservice.entries.gather import Gatherer
@@ -43,11 +45,19 @@ from cacheservice.entries.operations import (
 from cacheservice.entries.refunds import Charge, Refunds
 from cacheservice.entries.requests import NO_CONDITION, Condition, NewEntry
 from cacheservice.entries.side import SidePool
-from cacheservice.errors import APIError, InternalError, InvalidAPIKey, Unavailable, ValueTooLarge
+from cacheservice.errors import (
+    AddressRefused,
+    APIError,
+    InternalError,
+    InvalidAPIKey,
+    Unavailable,
+    ValueTooLarge,
+)
 
 log = structlog.get_logger(__name__)
 
 CACHED_CALLERS = 10_000
+NOTED_UNOPENABLE = 10_000  # versions that a process remembers to have noted
 FLUSH_SECONDS = 60
 THREAD_FROM_BYTES = 256 * 1024  # sealing more than this would hold the loop for over a millisecond
 ATTEMPTS = 3
@@ -92,7 +102,8 @@ class Allowance:
 
 
 class Store:
-    """See the module. Every method raises APIError only; Unavailable in bounded time when PostgreSQL is away."""
+    """See the module. Every method raises APIError only; Unavailable in bounded time when PostgreSQL is away, and
+    AddressNeeded, with nothing done, when a caller without an address turns out to need one (`caller_at`)."""
 
     def __init__(self, conninfo: str) -> None:
         self._gatherer = Gatherer(
@@ -109,8 +120,9 @@ class Store:
         self._refunds = Refunds(self._side)
         self._waiting = Waiting(conninfo, self._look)
         self._data_keys = DataKeys(self._fetch_data_key)
-        self._callers: dict[bytes, Caller] = {}
+        self._callers: dict[bytes | tuple[bytes, str], Caller] = {}  # by digest, or digest and address
         self._last_used: dict[Caller, float] = {}
+        self._unopenable: set[tuple[int, int]] = set()  # versions that are noted
 
     async def start(self) -> None:
         await self._side.open()
@@ -141,14 +153,22 @@ class Store:
         caller = self._callers.get(tokens.digest(token))
         if caller is None:
             caller = await self._gatherer.submit(LookUp(tokens.parse(token)))
-            if len(self._callers) >= CACHED_CALLERS:
-                del self._callers[next(iter(self._callers))]
-            self._callers[caller.digest] = caller
+            self._remember(caller.digest, caller)
         return caller
 
+    def caller_at(self, caller: Caller, address: str) -> Caller:
+        """The same caller, as one who asks from there: where its API key has an allow-list, nothing works without."""
+        place = (caller.digest, address)
+        placed = self._callers.get(place)
+        if placed is None:
+            placed = Caller(caller.tenant_id, caller.api_key_id, caller.digest, address)
+            self._remember(place, placed)
+        return placed
+
     async def authorise(self, caller: Caller, scope: str | None, *, requests: int = 1) -> None:
-        """Raises InvalidAPIKey when the caller no longer holds, Forbidden when it lacks the scope (None: any does),
-        RateLimitExceeded. `requests`: how many this is for the rate limit; 0 where an operation follows that counts.
+        """Raises InvalidAPIKey when the caller no longer holds, Forbidden when it lacks the scope (None: any does) or
+        asks from a wrong address, RateLimitExceeded. `requests`: how many this is for the rate limit; 0 where an
+        operation follows that counts.
         """
         await self._run(Authorise(caller, scope, requests))
 
@@ -306,6 +326,20 @@ class Store:
         deleted: bool = await self._run(Delete(caller, space, key, condition, lease))
         return deleted
 
+    async def open(self, tenant_id: int, key: str) -> tuple[Viewed, bytes] | None:
+        """The tenant's live entry with its value, for a member to look at in the console: free, and no hit. Raises
+        InternalError where it does not open."""
+        for _ in range(ATTEMPTS):
+            seen = await browsing.view(self, tenant_id, key)
+            if seen is None:
+                return None
+            fetched = await self._fetch_value(tenant_id, Space.TENANT, key, seen.version)
+            if fetched is not None:  # else replaced since it was seen
+                sealed, data_key = fetched
+                identity = crypto.Identity(tenant_id, Space.TENANT, key, data_key, seen.version, seen.content_type)
+                return seen, await self._open(identity, sealed, seen.size)
+        raise Unavailable("The entry is being replaced faster than it can be read: try again.")
+
     # Many entries
 
     async def delete_selected(self, caller: Caller, selection: Selection) -> int:
@@ -328,11 +362,23 @@ class Store:
     async def _run(self, operation: Operation) -> Any:
         try:
             outcome = await self._gatherer.submit(operation)
-        except InvalidAPIKey:
-            self._callers.pop(operation.caller.digest, None)
+        except (InvalidAPIKey, AddressRefused) as error:
+            self._forget(operation.caller, everywhere=isinstance(error, InvalidAPIKey))
             raise
         self._last_used[operation.caller] = time.time()
         return outcome
+
+    def _remember(self, place: bytes | tuple[bytes, str], caller: Caller) -> None:
+        if len(self._callers) >= CACHED_CALLERS:
+            del self._callers[next(iter(self._callers))]
+        self._callers[place] = caller
+
+    def _forget(self, caller: Caller, *, everywhere: bool) -> None:
+        """Whoever is refused takes nobody's room."""
+        if caller.address is not None:
+            self._callers.pop((caller.digest, caller.address), None)
+        if everywhere:
+            self._callers.pop(caller.digest, None)
 
     async def _ask_for_lease(
         self, caller: Caller, space: int, key: str, seconds: int, spot: Spot, *, waits: bool
@@ -377,22 +423,34 @@ class Store:
                 return None
             sealed, data_key_version = fetched
             found = found._replace(data_key_version=data_key_version)
-        return await self._open(tenant_id, space, key, found, sealed)
+        identity = crypto.Identity(tenant_id, space, key, found.data_key_version, found.version, found.content_type)
+        return await self._open(identity, sealed, found.size)
 
     def _reads_in_doubt(self, batch: list[Any]) -> None:
         """What they may have been charged is looked up, and refunded: nobody got a value for it."""
         self._refunds.look_up({(read.caller.tenant_id, read.receipt_id) for read in batch if isinstance(read, Read)})
 
-    async def _open(self, tenant_id: int, space: int, key: str, found: Found, sealed: bytes) -> bytes:
-        cipher = await self._data_keys.opening(tenant_id, found.data_key_version)
-        identity = crypto.Identity(tenant_id, space, key, found.data_key_version, found.version, found.content_type)
+    async def _open(self, identity: crypto.Identity, sealed: bytes, size: int) -> bytes:
+        cipher = await self._data_keys.opening(identity.tenant_id, identity.data_key_version)
         try:
-            if found.size < THREAD_FROM_BYTES:
-                return crypto.open_sealed(cipher, identity, sealed, found.size)
-            return await asyncio.to_thread(crypto.open_sealed, cipher, identity, sealed, found.size)
+            if size < THREAD_FROM_BYTES:
+                return crypto.open_sealed(cipher, identity, sealed, size)
+            return await asyncio.to_thread(crypto.open_sealed, cipher, identity, sealed, size)
         except crypto.CannotOpen as error:
-            log.critical("entry_does_not_open", tenant_id=tenant_id, version=found.version, reason=str(error))
+            log.critical(
+                "entry_does_not_open", tenant_id=identity.tenant_id, version=identity.version, reason=str(error)
+            )
+            await self._note_unopenable(identity.tenant_id, identity.version)
             raise InternalError("This entry cannot be opened; write it again. The operator has been told.") from error
+
+    async def _note_unopenable(self, tenant_id: int, version: int) -> None:
+        """For the tenant's alerts. Once a process; where it cannot be booked now, the next read tries again."""
+        if (tenant_id, version) in self._unopenable:
+            return
+        with suppress(APIError):
+            await self._side.rows(sql.NOTE_UNOPENABLE, {"tenant_id": tenant_id, "version": version})
+            if len(self._unopenable) < NOTED_UNOPENABLE:
+                self._unopenable.add((tenant_id, version))
 
     async def _fetch_value(self, tenant_id: int, space: int, key: str, version: int) -> tuple[bytes, int] | None:
         parameters = {"tenant_id": tenant_id, "space": space, "key": key, "version": version}

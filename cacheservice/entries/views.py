@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from cacheservice.authentication import caller_of
+from cacheservice.authentication import caller_of, with_address
 from cacheservice.entries import batch, collection, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
@@ -48,16 +48,21 @@ class ItemView(APIView):
         scope = asgi_scope(request)
         if not scope["raw_path"].startswith(PREFIX):  # some of the prefix was percent-encoded
             raise NotFound(f"There is no such route; send {PREFIX.decode()} as it is.")
-        answer = async_to_sync(items.answer)(
-            store.current(),
-            caller_of(request),
-            scope["method"],
-            scope["raw_path"][len(PREFIX) :],
-            scope["query_string"],
-            dict(scope["headers"]),
-            request._request.body,
+        answer = async_to_sync(items.answer)
+        return to_django(
+            with_address(
+                request,
+                lambda caller: answer(
+                    store.current(),
+                    caller,
+                    scope["method"],
+                    scope["raw_path"][len(PREFIX) :],
+                    scope["query_string"],
+                    dict(scope["headers"]),
+                    request._request.body,
+                ),
+            )
         )
-        return to_django(answer)
 
 
 class CollectionView(APIView):

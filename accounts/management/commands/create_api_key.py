@@ -18,6 +18,12 @@ class Command(BaseCommand):
         parser.add_argument("tenant")
         parser.add_argument("--name", default="key", help="what the key is for (default: key)")
         parser.add_argument("--scopes", default=",".join(SCOPES), help=f"comma-separated, of {', '.join(SCOPES)}")
+        parser.add_argument(
+            "--allow",
+            action="append",
+            metavar="NETWORK",
+            help="a network that the key may be used from, such as 203.0.113.0/24; repeatable (default: everywhere)",
+        )
         parser.add_argument("--days", type=int, help="expire after so many days (default: never)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -29,6 +35,7 @@ class Command(BaseCommand):
                 scopes=[scope.strip() for scope in options["scopes"].split(",") if scope.strip()],
                 actor=operator(),
                 expires_at=_expiry(options["days"]),
+                allowed_networks=options["allow"],
             )
         except ValueError as error:
             raise CommandError(str(error)) from None

@@ -16,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("tenant", nargs="?", help="only this tenant's")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        api_keys = APIKey.objects.select_related("tenant").order_by("tenant__name", "created_at")
+        api_keys = APIKey.objects.filter(internal=False).select_related("tenant").order_by("tenant__name", "created_at")
         if options["tenant"]:
             api_keys = api_keys.filter(tenant=tenant_named(options["tenant"]))
         row = "{:<11}  {:<16}  {:<16}  {:<32}  {:<20}  {:<20}  {:<20}  {:<20}".format

@@ -22,5 +22,8 @@ class Command(BaseCommand):
         api_key = api_key_with_id(options["id"])
         if api_key.revoked_at is not None:
             raise CommandError(f"id: the key '{options['id']}' is revoked; make a new one with create_api_key.")
-        token = rotate_api_key(api_key, overlap=timedelta(hours=hours), actor=operator())
+        try:
+            token = rotate_api_key(api_key, overlap=timedelta(hours=hours), actor=operator())
+        except ValueError as error:
+            raise CommandError(f"id: {error}.") from None
         self.stdout.write(f"The former secret works for {hours} more hours. The new one, shown only now:\n{token}")

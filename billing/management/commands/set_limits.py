@@ -2,15 +2,17 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts.actors import api_key_with_id, operator, tenant_named
-from billing.limits import UNCHANGED, set_api_key_limits, set_tenant_limits
+from billing.limits import UNCHANGED, set_api_key_limits, set_tenant_limits, set_ttls
 from billing.management.arguments import number_or_none, units_or_none
 from billing.units import credits
+from cacheservice.entries.requests import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 
 
 class Command(BaseCommand):
-    help = "Set limits on a tenant or an API key, in place of its plan's; none gives the plan's back."
+    help = "Set limits on a tenant or an API key, in place of its plan's, or a tenant's ttls; none takes them back."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         whose = parser.add_mutually_exclusive_group(required=True)
@@ -29,6 +31,11 @@ class Command(BaseCommand):
             default=UNCHANGED,
             help="of the API key, each UTC month, this one included",
         )
+        for option, of in (
+            ("--default-ttl", "seconds, of a PUT of the tenant without a ttl"),
+            ("--max-ttl", "seconds, the most that the tenant's requests may ask for"),
+        ):
+            parser.add_argument(option, type=number_or_none, metavar="N|none", default=UNCHANGED, help=of)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -42,20 +49,31 @@ class Command(BaseCommand):
     def _set_tenant_limits(self, options: dict[str, Any]) -> None:
         if options["credit_limit"] is not UNCHANGED:
             raise CommandError("--credit-limit: only an API key has one; give --api-key instead of --tenant.")
-        account = set_tenant_limits(
-            tenant_named(options["tenant"]),
-            requests_per_minute=options["requests_per_minute"],
-            storage_quota=options["storage_quota_bytes"],
-            api_key_storage_quota=options["api_key_storage_quota_bytes"],
-            actor=operator(),
-        )
-        self._show("requests a minute of each API key", account.requests_per_minute)
-        self._show("bytes of storage", account.storage_quota)
-        self._show("bytes of storage of each API key", account.api_key_storage_quota)
+        tenant = tenant_named(options["tenant"])
+        ttls = {name: options[name] for name in ("default_ttl", "max_ttl") if options[name] is not UNCHANGED}
+        limits = {
+            name.removesuffix("_bytes"): options[name]
+            for name in ("requests_per_minute", "storage_quota_bytes", "api_key_storage_quota_bytes")
+            if options[name] is not UNCHANGED
+        }
+        with transaction.atomic():
+            if ttls:
+                account = set_ttls(tenant, **ttls, actor=operator())
+                most = account.max_ttl or MAX_TTL_SECONDS
+                self._show("seconds of ttl by default", min(account.default_ttl or DEFAULT_TTL_SECONDS, most))
+                self._show("seconds of ttl at most", most)
+            if limits or not ttls:
+                account = set_tenant_limits(tenant, **limits, actor=operator())
+                self._show("requests a minute of each API key", account.requests_per_minute)
+                self._show("bytes of storage", account.storage_quota)
+                self._show("bytes of storage of each API key", account.api_key_storage_quota)
 
     def _set_api_key_limits(self, options: dict[str, Any]) -> None:
         if options["api_key_storage_quota_bytes"] is not UNCHANGED:
             raise CommandError("--api-key-storage-quota-bytes: it is a tenant's; an API key has --storage-quota-bytes.")
+        for name in ("default_ttl", "max_ttl"):
+            if options[name] is not UNCHANGED:
+                raise CommandError(f"--{name.replace('_', '-')}: only a tenant has one; give --tenant, not --api-key.")
         api_key = set_api_key_limits(
             api_key_with_id(options["api_key"]),
             requests_per_minute=options["requests_per_minute"],

@@ -1,5 +1,6 @@
 """`manage.py up`: the whole service on one machine, to try it out. Ctrl-C ends all of it."""
 
+import os
 import secrets
 import signal
 import tempfile
@@ -17,7 +18,7 @@ from cacheservice.supervisor import Child, Failed, StopRequested
 
 READY_SECONDS = 60.0
 TAKE_OVER_SECONDS = 10.0  # for the processes of a killed run to leave the port
-DEMO_TENANT = "demo"
+DEMO_TENANT, DEMO_EMAIL = "demo", "demo@example.com"
 
 
 class Command(BaseCommand):
@@ -53,6 +54,7 @@ class Command(BaseCommand):
         database = self._start_database(running)
         self._migrate()
         beat, worker = self._start_beat_and_worker(running)
+        os.environ.setdefault("CACHE_PUBLIC_URL", _base_url(host, port))
         server = self._start_server(running, host, port, workers)
         children = [server, worker, beat, database]
         self._say("Waiting until it is ready")
@@ -125,11 +127,12 @@ class Command(BaseCommand):
         running.callback(child.stop)
         return child
 
-    def _make_demo_tenant(self) -> str | None:
-        """The API key of the tenant made on the first start: only now is it known in clear. Later None."""
+    def _make_demo_tenant(self) -> tuple[str, str] | None:
+        """API key and password of the tenant made on the first start: only now are they known in clear. Later None."""
         from accounts import keys
         from accounts.models import SCOPES, Tenant
         from billing.tenants import create_tenant
+        from console.tenancy import add_owner
 
         try:
             with transaction.atomic():
@@ -137,15 +140,20 @@ class Command(BaseCommand):
                     return None
                 tenant = create_tenant(DEMO_TENANT, "manage.py up", "self-hosted")
                 _, token = keys.create_api_key(tenant, name="demo", scopes=list(SCOPES), actor="manage.py up")
-                return token
+                password = secrets.token_urlsafe(12)
+                add_owner(tenant, DEMO_EMAIL, password)
+                return token, password
         finally:
             connections.close_all()
 
-    def _announce(self, base_url: str, token: str | None) -> None:
+    def _announce(self, base_url: str, made: tuple[str, str] | None) -> None:
+        token, password = made or (None, None)
         if token:
             key_line = f"{token}  (shown only now: keep it)"
+            login_line = f"{DEMO_EMAIL}, password {password}  (shown only now: keep it)"
         else:
             key_line = f"the one you have; another: .venv/bin/python manage.py create_api_key {DEMO_TENANT}"
+            login_line = f"{DEMO_EMAIL}; another password: .venv/bin/python manage.py changepassword {DEMO_EMAIL}"
         authorization = f'-H "Authorization: Bearer {token or "$CACHE_API_KEY"}"'
         url = f"{base_url}/api/v1/cache/greeting"
         body = """-H "Content-Type: application/json" -d '{"value": {"text": "Hello!"}, "ttl": 3600}'"""
@@ -153,9 +161,11 @@ class Command(BaseCommand):
         self._say(
             f"\nReady. Ctrl-C stops everything.\n\n"
             f"  API      {base_url}/api/v1\n"
+            f"  Console  {base_url}/console/\n"
             f"  Docs     {base_url}/docs\n"
-            f"  Logs     {settings.VAR_DIR / 'log'}\n"
-            f"  API key  {key_line}\n\n"
+            f"  Logs     {settings.VAR_DIR / 'log'}; e-mails are printed into server.log there\n"
+            f"  API key  {key_line}\n"
+            f"  Login    {login_line}\n\n"
             f"Write an entry, then read it{set_key}:\n\n"
             f"  curl -X PUT {url} {authorization} {body}\n"
             f"  curl {url} {authorization}\n"

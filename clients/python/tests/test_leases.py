@@ -1,6 +1,8 @@
 """`get_or_create`: one caller of all makes a value, in one process and in several."""
 
+import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -8,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import NewCache
-from fake_service import FakeService, error
+from conftest import API_KEY, NewCache
+from fake_service import Answer, FakeService, error
 
-from cacheservice_client import StorageQuotaExceeded, Unavailable
+from cacheservice_client import AsyncCache, StorageQuotaExceeded, Unavailable
 
 
 class Maker:
@@ -144,14 +146,14 @@ def test_patience_ends_with_a_value_of_ones_own_that_is_not_stored(cache: Any, s
 
 def test_without_patience_nobody_waits(new_cache: NewCache) -> None:
     cache, other = new_cache(), new_cache()
-    slow, quick = Maker("slow", seconds=1), Maker("quick")
+    slow, quick = Maker("slow", seconds=2), Maker("quick")
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(cache.get_or_create, "k", slow)
         slow.begun.wait()
         for impatient in (cache, other):
             began = time.monotonic()
             assert impatient.get_or_create("k", quick, wait=0) == "quick"
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 1.5
         assert first.result() == "slow"
 
 
@@ -175,6 +177,63 @@ def test_an_error_at_the_fill_goes_to_its_caller_and_the_value_to_the_others(cac
     outcomes = in_threads(*[lambda: cache.get_or_create("k", make)] * 3)
     assert [type(outcome) for outcome in outcomes if outcome != "made"] == [StorageQuotaExceeded]
     assert outcomes.count("made") == 2
+
+
+def test_errors_are_each_callers_own(cache: Any, service: FakeService) -> None:
+    """One that many raise would be given the traceback of each."""
+    answer = error(403, "forbidden")
+    service.next_answers.append(type(answer)(answer.status, answer.body, after_seconds=0.3))
+    outcomes = in_threads(*[lambda: cache.get_or_create("k", Maker())] * 5)
+    assert {str(outcome) for outcome in outcomes} == {"403 forbidden: forbidden it is. (request request-1)"}
+    assert len({id(outcome) for outcome in outcomes}) == 5
+
+
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+def test_a_refused_fill_gives_the_lease_back(new_cache: NewCache, service: FakeService, on_error: str) -> None:
+    """Else all who want the key would wait for the lease's end: of a value over the quota, each in turn."""
+
+    def make() -> str:
+        service.next_answers.append(error(402, "storage_quota_exceeded"))
+        return "made"
+
+    outcomes = in_threads(lambda: new_cache(on_error=on_error).get_or_create("k", make))
+    assert type(outcomes[0]) is (StorageQuotaExceeded if on_error == "raise" else str)
+    assert not service.leases
+    began = time.monotonic()
+    assert new_cache().get_or_create("k", Maker()) == "made"
+    assert time.monotonic() - began < 2
+
+
+def test_a_fill_that_is_cancelled_gives_the_lease_back(service: FakeService) -> None:
+    async def make() -> str:
+        service.next_answers.append(Answer(503, b"", after_seconds=5))
+        return "made"
+
+    async def main() -> None:
+        async with AsyncCache(url=service.url, api_key=API_KEY) as cache:
+            call = asyncio.create_task(cache.get_or_create("k", make))
+            while not service.count("PUT"):
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    asyncio.run(main())
+    assert not service.leases
+
+
+def test_options_that_cannot_be_sent_give_the_lease_back(cache: Any, service: FakeService) -> None:
+    with pytest.raises(TypeError, match="cost"):
+        cache.get_or_create("k", Maker(), cost=0.04)
+    assert not service.leases
+
+
+def test_patience_may_be_without_end(new_cache: NewCache, service: FakeService) -> None:
+    make = Maker(seconds=0.5)
+    caches = [new_cache(), new_cache()]
+    calls = [lambda cache=cache: cache.get_or_create("k", make, wait=math.inf) for cache in caches * 2]
+    assert in_threads(*calls) == ["made"] * 4
+    assert make.calls == 1
 
 
 def test_what_is_not_json_is_an_error_and_gives_the_lease_back(cache: Any, service: FakeService) -> None:

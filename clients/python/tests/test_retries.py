@@ -80,7 +80,7 @@ def test_a_timeout_bounds_the_call(new_cache: NewCache, service: FakeService) ->
     began = time.monotonic()
     with pytest.raises(TimedOut):
         new_cache(timeout=0.5, retries=10).get("k")
-    assert 0.4 < time.monotonic() - began < 1
+    assert 0.4 < time.monotonic() - began < 2  # ten answers would take three
 
 
 def test_nobody_there(new_cache: NewCache) -> None:

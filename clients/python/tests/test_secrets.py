@@ -42,7 +42,8 @@ def test_a_malformed_one_is_refused_without_being_told(api_key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost", "ftp://a", "http://", "http://user:pass@host", "http://host?a", "http://h#a"]
+    "url",
+    ["", "localhost", "ftp://a", "http://", "http://user:pass@host", "http://host?a", "http://h#a", "http://h:port"],
 )
 def test_a_url_that_is_none_or_holds_a_password_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url"):

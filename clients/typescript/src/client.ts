@@ -1,11 +1,12 @@
 /** The client. */
 
+import { batches, type BatchOperation, type BatchResult, type BatchResults } from "./batches.js";
 import { Engine } from "./engine.js";
 import { cacheKey, type ModelRequest } from "./keys.js";
 import { type CreateOptions, Filler } from "./leases.js";
 import * as operations from "./operations.js";
-import type { Conditions, EntryOptions, Filter } from "./operations.js";
-import type { Entry, Hit, Miss, Stored } from "./results.js";
+import type { Conditions, EntryOptions, Filter, Period } from "./operations.js";
+import type { Entry, Hit, Miss, Stored, TagUsage, Usage } from "./results.js";
 import { type CacheOptions, fromEnvironment, settingsOf } from "./settings.js";
 import { encode } from "./values.js";
 
@@ -26,6 +27,11 @@ export interface PutOptions extends EntryOptions, Conditions, CallOptions {
   contentType?: string;
 }
 
+export interface TouchOptions extends Pick<EntryOptions, "ttl" | "tags">, CallOptions {
+  /** Touch only the version of this etag. */
+  ifMatch?: string;
+}
+
 export interface DeleteOptions extends CallOptions {
   /** Delete only the version of this etag. */
   ifMatch?: string;
@@ -42,6 +48,8 @@ export interface ClearOptions extends Filter, CallOptions {
   /** Delete every entry. Alone, without tag and prefix. */
   all?: boolean;
 }
+
+export interface UsageOptions extends Period, CallOptions {}
 
 /** A cache of one service, for as many callers as there are; make one and keep it. */
 export class Cache {
@@ -75,6 +83,14 @@ export class Cache {
   async put(key: string, value: unknown, options: PutOptions = {}): Promise<Stored | undefined> {
     const { contentType, signal } = options;
     return await this.#engine.perform(operations.put(key, encode(value, contentType), options, options), signal);
+  }
+
+  /**
+   * Renew the entry for `ttl` seconds from now, give it other tags, or both. Undefined when there is no entry, or when
+   * onError "miss" hid an error.
+   */
+  async touch(key: string, { ifMatch, signal, ...fields }: TouchOptions): Promise<Stored | undefined> {
+    return await this.#engine.perform(operations.touch(key, fields, ifMatch), signal);
   }
 
   /** Whether there was a live entry. */
@@ -112,6 +128,26 @@ export class Cache {
   /** Delete the entries that `list` would show; how many they were. `all: true` alone deletes every entry. */
   async clear({ all = false, signal, ...filter }: ClearOptions): Promise<number> {
     return await this.#engine.perform(operations.clear(filter, all), signal);
+  }
+
+  /**
+   * Carry out gets, puts and deletes in their order, up to 256 with one request. Each has a result of its own: what the
+   * method of that name gives, or the APIError that it would reject with.
+   */
+  async batch<const Os extends readonly BatchOperation[]>(
+    operations: Os,
+    { signal }: CallOptions = {},
+  ): Promise<BatchResults<Os>> {
+    const results: BatchResult[] = [];
+    for (const each of batches(operations)) results.push(...(await this.#engine.perform(each, signal)));
+    return results as BatchResults<Os>;
+  }
+
+  /** What was used from `start` to `end`, in rows of `groupBy`; the last 30 days by day when nothing is given. */
+  usage(options: UsageOptions & { by: "tag" }): Promise<TagUsage>;
+  usage(options?: UsageOptions & { by?: "api_key" }): Promise<Usage>;
+  async usage({ signal, ...period }: UsageOptions = {}): Promise<Usage | TagUsage> {
+    return await this.#engine.perform(operations.usage(period), signal);
   }
 
   /** The key of a request to a model: the function of that name. */

@@ -5,6 +5,7 @@
  * another process has it, waits there for the fill. Whoever gets the lease makes the value and fills the entry with it.
  *
  * - `make` fails: its caller gets the error, the lease is given back, and the next one who waits tries.
+ * - The service refuses the value: the lease is given back too, and the value goes to its callers.
  * - The lease is lost meanwhile, to a DELETE or because `make` took longer than it: the value goes to its callers, but is
  *   not stored.
  * - A caller's patience (`wait`) ends, or the cache is out and onError is "miss": the caller makes the value for itself
@@ -14,7 +15,7 @@
 
 import { now, sleep, within } from "./clock.js";
 import type { Engine } from "./engine.js";
-import { CacheError, LeaseLost } from "./errors.js";
+import { CacheError, LeaseLost, Unreachable } from "./errors.js";
 import { Flights, type Outcome } from "./flights.js";
 import type { Response } from "./messages.js";
 import { type EntryOptions, get, hasDotSegments, put, release } from "./operations.js";
@@ -70,16 +71,18 @@ export class Filler {
   async #pilot<T>(key: string, make: Make<T>, options: CreateOptions, patienceEnds: number): Promise<T> {
     const end = this.#flights.begin(key);
     let outcome: Outcome = { end: "abandoned" };
-    let found: Found, began: number, value: T, encoded: Encoded;
     try {
-      found = await this.#find(key, options, patienceEnds);
+      const found = await this.#find(key, options, patienceEnds);
       if (found.result.hit) {
         outcome = { end: "landed", value: found.value };
         return found.result.value as T;
       }
-      began = now();
-      [value, encoded] = await this.#make(key, make, found.result.lease, options.contentType);
+      const began = now();
+      const [value, encoded] = await this.#make(key, make, found.result.lease, options.contentType);
       outcome = { end: "landed", value: () => decode(encoded) };
+      // Before the others here have it: who comes meanwhile would find neither the flight nor the entry.
+      if (found.mayStore) await this.#fill(key, encoded, found.result.lease, options, began);
+      return value;
     } catch (error) {
       if (error instanceof FindFailed) {
         outcome = { end: "failed", error: error.error };
@@ -89,8 +92,6 @@ export class Filler {
     } finally {
       end(outcome);
     }
-    if (found.mayStore) await this.#fill(key, encoded, found.result.lease, options, began);
-    return value;
   }
 
   /** A hit, or a miss: with a lease, or without when there is none to be had. */
@@ -130,9 +131,7 @@ export class Filler {
       const value = await make();
       return [value, encode(value, contentType)];
     } catch (error) {
-      if (lease !== undefined) {
-        await this.#engine.once(release(key, lease).request, RELEASE_SECONDS).catch(() => undefined);
-      }
+      await this.#release(key, lease);
       throw error;
     }
   }
@@ -146,9 +145,14 @@ export class Filler {
   ): Promise<void> {
     const seconds = now() - began;
     try {
-      await this.#engine.perform(put(key, encoded, options, lease === undefined ? {} : { lease }));
+      await this.#engine.attempt(put(key, encoded, options, lease === undefined ? {} : { lease }));
     } catch (error) {
-      if (!(error instanceof LeaseLost)) throw error;
+      if (!(error instanceof LeaseLost)) {
+        // Of a service that refuses the value: else all who want the key would wait for the lease's end.
+        if (!(error instanceof Unreachable)) await this.#release(key, lease);
+        if (!this.#engine.tolerates(error)) throw error;
+        return;
+      }
       this.#engine.warn(
         error.code,
         `A value was not stored, since its lease was lost: it took ${seconds.toFixed(1)} s to make and had a lease of ` +
@@ -156,6 +160,11 @@ export class Filler {
         error,
       );
     }
+  }
+
+  async #release(key: string, lease: string | undefined): Promise<void> {
+    if (lease === undefined) return;
+    await this.#engine.once(release(key, lease).request, RELEASE_SECONDS).catch(() => undefined);
   }
 }
 

@@ -4,7 +4,7 @@ import { checkWellFormed } from "./canonical.js";
 import { errorOf, ofBody, UnexpectedAnswer } from "./errors.js";
 import type { Operation, Response } from "./messages.js";
 import type { components } from "./openapi.js";
-import type { Entry, Hit, Miss, Stored } from "./results.js";
+import type { Entry, Hit, Miss, Stored, TagUsage, Usage } from "./results.js";
 import { bytesOfBase64, type Encoded } from "./values.js";
 
 type Schemas = components["schemas"];
@@ -31,6 +31,17 @@ export interface Filter {
   prefix?: string;
 }
 
+export interface Period {
+  /** A Date, "2026-11-20" or "2026-11-20T10:00:00Z", in UTC, which starts an hour, day or month as `groupBy` says. */
+  start?: string | Date;
+  /** The same; not included. */
+  end?: string | Date;
+  /** "day" when it is not given. */
+  groupBy?: "hour" | "day" | "month";
+  /** A row for each of them. */
+  by?: "api_key" | "tag";
+}
+
 export interface Page {
   readonly entries: readonly Entry[];
   readonly nextCursor: string | null;
@@ -39,7 +50,7 @@ export interface Page {
 type Headers = Record<string, string>;
 
 const CACHE = "/api/v1/cache";
-const JSON_HEADERS: Headers = { "content-type": "application/json" };
+export const JSON_HEADERS: Headers = { "content-type": "application/json" };
 const LEASE = "x-cache-lease";
 const DOT_SEGMENT = /(^|\/)(\.|%2e){1,2}(\/|$)/i;
 
@@ -71,14 +82,11 @@ export function get(key: string, lease?: number, wait?: number): Operation<Hit |
 export function put(
   key: string,
   value: Encoded,
-  { ttl, tags, cost }: EntryOptions = {},
+  options: EntryOptions = {},
   { ifMatch, ifAbsent, lease }: Conditions = {},
 ): Operation<Stored | undefined> {
-  if (cost !== undefined && typeof cost !== "string") {
-    throw new TypeError('cost: give US dollars as a string such as "0.04"');
-  }
   const otherwise = (): undefined => undefined;
-  const fields = { ttl, tags: tags === undefined ? undefined : listed(tags), cost };
+  const fields = fieldsOf(options);
   if (hasDotSegments(key)) {
     refuseInBatch({ ifMatch, ifAbsent: ifAbsent || undefined, lease, contentType: value.contentType });
     const operation = withValue({ op: "put", key, ...fields }, value.json ?? "");
@@ -89,7 +97,7 @@ export function put(
   return {
     request: {
       method: "PUT",
-      target: isJson ? item(key) : item(key) + query({ ttl, tag: fields.tags, cost }),
+      target: isJson ? item(key) : item(key) + query({ ttl: fields.ttl, tag: fields.tags, cost: fields.cost }),
       body: isJson ? withValue(fields, value.json) : value.bytes,
       headers: { ...(isJson ? JSON_HEADERS : headers({ "content-type": value.contentType })), ...conditions },
       // Done twice, a conditional write would find the first time's and fail.
@@ -97,6 +105,25 @@ export function put(
     },
     parse: (response) => stored(content(response), response.headers),
     otherwise,
+  };
+}
+
+/** Undefined when there is no entry. It may be done twice: the entry keeps its etag. */
+export function touch(
+  key: string,
+  options: Pick<EntryOptions, "ttl" | "tags">,
+  ifMatch?: string,
+): Operation<Stored | undefined> {
+  return {
+    request: {
+      method: "PATCH",
+      target: item(key),
+      body: JSON.stringify(fieldsOf(options)),
+      headers: { ...JSON_HEADERS, ...headers({ "if-match": ifMatch }) },
+      repeatable: true,
+    },
+    parse: (response) => (isMiss(response) ? undefined : stored(content(response), response.headers)),
+    otherwise: () => undefined,
   };
 }
 
@@ -150,16 +177,26 @@ export function clear(filter: Filter, all: boolean): Operation<number> {
   };
 }
 
+export function usage({ start, end, groupBy, by }: Period): Operation<Usage | TagUsage> {
+  const target = "/api/v1/usage" + query({ from: timeText(start), to: timeText(end), group_by: groupBy, by });
+  return { request: { method: "GET", target, repeatable: true }, parse: (response) => content<Usage | TagUsage>(response) };
+}
+
 // What answers mean.
 
-type HitOrMiss = Schemas["CacheHit"] | Schemas["CacheMiss"];
+export type HitOrMiss = Schemas["CacheHit"] | Schemas["CacheMiss"];
 
-function content<T>(response: Response): T {
+export function content<T>(response: Response): T {
   if (response.status < 200 || response.status >= 300) throw errorOf(response);
   return JSON.parse(response.body) as T;
 }
 
-function hitOrMiss(body: HitOrMiss, answered?: globalThis.Headers): Hit | Miss {
+/** A route that is not there is a 404 too, but no miss. */
+function isMiss(response: Response): boolean {
+  return response.status === 404 && response.headers.get("x-cache") === "MISS";
+}
+
+export function hitOrMiss(body: HitOrMiss, answered?: globalThis.Headers): Hit | Miss {
   if (!body.hit) {
     const lease = body.lease;
     return { hit: false, key: body.key, ...(typeof lease === "string" && { lease }) };
@@ -178,7 +215,7 @@ function hitOrMiss(body: HitOrMiss, answered?: globalThis.Headers): Hit | Miss {
   };
 }
 
-function stored(body: Schemas["StoredEntry"], answered?: globalThis.Headers): Stored {
+export function stored(body: Schemas["StoredEntry"], answered?: globalThis.Headers): Stored {
   const etag = answered?.get("etag");
   return {
     key: body.key,
@@ -238,7 +275,7 @@ function refuseInBatch(options: Record<string, unknown>): void {
 
 /** The path of a key that has no dot segments. */
 function item(key: string): string {
-  if (hasDotSegments(key)) throw new TypeError('A key with a "." or ".." segment has no leases');
+  if (hasDotSegments(key)) throw new TypeError('A key with a "." or ".." segment has no leases, and is not touched');
   return `${CACHE}/${encodeURIComponent(checked(key))}`;
 }
 
@@ -248,8 +285,16 @@ function checked(key: string): string {
   return key;
 }
 
+/** What goes with a value. */
+export function fieldsOf({ ttl, tags, cost }: EntryOptions): { ttl?: number; tags?: string[]; cost?: string } {
+  if (cost !== undefined && typeof cost !== "string") {
+    throw new TypeError('cost: give US dollars as a string such as "0.04"');
+  }
+  return { ...(ttl !== undefined && { ttl }), ...(tags !== undefined && { tags: listed(tags) }), ...(cost !== undefined && { cost }) };
+}
+
 /** JSON text of the fields and of a value that is JSON already, so that it is not parsed and made again. */
-function withValue(fields: Record<string, unknown>, value: string): string {
+export function withValue(fields: Record<string, unknown>, value: string): string {
   const text = JSON.stringify(fields);
   return text === "{}" ? `{"value":${value}}` : `${text.slice(0, -1)},"value":${value}}`;
 }
@@ -269,6 +314,11 @@ function query(parameters: Record<string, string | number | readonly string[] | 
     value === undefined ? [] : [value].flat().map((each) => [name, String(each)]),
   );
   return pairs.length > 0 ? `?${new URLSearchParams(pairs)}` : "";
+}
+
+/** The service's times have whole seconds. */
+function timeText(time: string | Date | undefined): string | undefined {
+  return time instanceof Date ? time.toISOString().replace(/\.\d+Z$/, "Z") : time;
 }
 
 function headers(pairs: Record<string, string | undefined>): Headers {

@@ -1,5 +1,13 @@
 /** What the cache's methods give back. */
 
+import type { components } from "./openapi.js";
+
+/** What was used by period, and with `by: "api_key"` by API key, as the service tells it. Decimals are strings. */
+export type Usage = components["schemas"]["Usage"];
+
+/** The same with `by: "tag"`: hits and what they saved. */
+export type TagUsage = components["schemas"]["TagUsage"];
+
 /** A live entry, whatever its value: a stored null is no miss. `age` is in seconds. */
 export interface Hit<T = unknown> {
   readonly hit: true;
@@ -9,7 +17,7 @@ export interface Hit<T = unknown> {
   readonly contentType?: string;
   readonly createdAt: Date;
   readonly expiresAt: Date;
-  /** Not told, as `age`, of keys with dot segments. */
+  /** Not told, as `age`, of keys with dot segments and within a batch. */
   readonly etag?: string;
   readonly age?: number;
 }

@@ -12,8 +12,8 @@ export interface CacheOptions {
   /** How often a call is tried again on 429, 5xx and when no answer came. Default 2. */
   retries?: number;
   /**
-   * "miss" lets the application go on without a cache that is out: get finds nothing, put and delete do nothing,
-   * getOrCreate makes the value. list and clear throw all the same. Default "throw".
+   * "miss" lets the application go on without a cache that is out: get finds nothing, put, touch, delete and batch do
+   * nothing, getOrCreate makes the value. list, clear and usage throw all the same. Default "throw".
    */
   onError?: "throw" | "miss";
   /** Told of errors that onError "miss" hides, at most once a minute of a kind. Default console.warn. */

@@ -61,10 +61,23 @@ test("bytes come back with their type", async () => {
 });
 
 test("what is not JSON is refused before it is sent", async () => {
-  for (const value of [undefined, () => 1, Symbol("s"), 1n, NaN, [Infinity]]) {
+  const lost = [new Map([[1, 2]]), new Set([1]), new Blob(["x"]), Promise.resolve(1), new Error("e"), new Uint8Array(0)];
+  for (const value of [undefined, () => 1, Symbol("s"), 1n, NaN, [Infinity], ...lost.map((each) => ({ each }))]) {
     await assert.rejects(cache.put("k", value), TypeError);
   }
+  for (const text of ["", "{", '1,"ttl":60', "1}"]) {
+    const bytes = new TextEncoder().encode(text); // between the other fields of a request, they would add to them
+    await assert.rejects(cache.put("k", bytes, { contentType: "application/json" }), TypeError);
+  }
   await assert.rejects(cache.put("k", 1, { cost: 0.04 as unknown as string }), TypeError);
+});
+
+test("what has no members is JSON even so", async () => {
+  const key = unique();
+  const value = [{}, Object.create(null), [], new (class Empty {})(), new String("s"), new Date(0)];
+  await cache.put(key, value);
+  const found = await cache.get(key);
+  assert.deepEqual(found.hit && found.value, [{}, {}, [], {}, "s", "1970-01-01T00:00:00.000Z"]);
 });
 
 const KEYS = ["a/b", "ä ö/日本", "100%", "?a=b&c#d", "a%2Fb", "a+b", "...", "a//b", "..a/b.", "'()*!~", "a\\b", "😀"];
@@ -97,6 +110,7 @@ for (const name of [".", "..", "a/../b", "./a", "a/.", "%2e", "a/%2E%2e/b", "a/.
     await assert.rejects(cache.put(key, 1, { ifAbsent: true }), TypeError);
     await assert.rejects(cache.put(key, new Uint8Array(1)), TypeError);
     await assert.rejects(cache.delete(key, { ifMatch: '"e"' }), TypeError);
+    await assert.rejects(cache.touch(key, { ttl: 5 }), TypeError);
     await assert.rejects(cache.put(key, 1, { ttl: 0 }), InvalidRequest);
   });
 }
@@ -115,6 +129,23 @@ test("conditions", async () => {
   await assert.rejects(cache.put(key, 3, { ifMatch: first?.etag }), PreconditionFailed);
   await assert.rejects(cache.delete(key, { ifMatch: first?.etag }), PreconditionFailed);
   assert.equal(await cache.delete(key, { ifMatch: second?.etag }), true);
+});
+
+test("touch renews and retags, and the version stays", async () => {
+  const [key, tag] = [unique(), unique("tag")];
+  const stored = await cache.put(key, "value", { ttl: 60, tags: "old" });
+  const touched = await cache.touch(key, { ttl: 3600 });
+  assert.ok(stored && touched);
+  assert.deepEqual([touched.key, touched.etag, touched.sizeBytes], [key, stored.etag, stored.sizeBytes]);
+  assert.ok(touched.expiresAt.getTime() - stored.expiresAt.getTime() >= 3540_000);
+  await cache.touch(key, { tags: [tag, "ü"], ifMatch: stored.etag });
+  const [entry] = await collected(cache.list({ tag }));
+  assert.deepEqual([entry?.key, entry?.tags, entry?.expiresAt], [key, [tag, "ü"], touched.expiresAt]);
+  await cache.touch(key, { tags: [] });
+  assert.deepEqual(await collected(cache.list({ tag })), []);
+  await assert.rejects(cache.touch(key, { ttl: 5, ifMatch: '"0000000000000000"' }), PreconditionFailed);
+  await assert.rejects(cache.touch(key, { ttl: 0 }), InvalidRequest);
+  assert.equal(await cache.touch(unique(), { ttl: 5 }), undefined); // no entry
 });
 
 test("a list goes on page after page, and clear deletes what it shows", async () => {

@@ -12,13 +12,14 @@ import {
   InsufficientCredits,
   InternalError,
   RateLimitExceeded,
+  StorageQuotaExceeded,
   TimedOut,
   Unavailable,
   UnexpectedAnswer,
   Unreachable,
 } from "cacheservice-client";
 
-import { API_KEY, CUT, failure, startFake } from "./fake.js";
+import { type Answer, API_KEY, CUT, failure, startFake } from "./fake.js";
 
 const QUIET = { warn: (): void => undefined };
 const AWAY = "http://127.0.0.1:4"; // where nobody listens, and which fetch does not refuse
@@ -88,11 +89,14 @@ test('onError "miss": without the cache, the application goes on', async () => {
   assert.deepEqual(await cache.get("k"), { hit: false, key: "k" });
   assert.equal(await cache.put("k", 1), undefined);
   assert.equal(await cache.delete("k"), false);
+  assert.equal(await cache.touch("k", { ttl: 5 }), undefined);
+  assert.deepEqual(await cache.batch([{ op: "delete", key: "k" }]), [false]);
   assert.equal(await cache.getOrCreate("k", () => "made"), "made");
   assert.equal(await cache.getOrCreate("a/../b", () => "made"), "made");
   await assert.rejects(cache.getOrCreate("k", () => Promise.reject(new Error("the model"))), /the model/);
   await assert.rejects(cache.list().next(), Unreachable);
   await assert.rejects(cache.clear({ prefix: "a" }), Unreachable);
+  await assert.rejects(cache.usage(), Unreachable);
   await assert.rejects(cache.put("k", undefined), TypeError);
   assert.deepEqual(warnings, ["Unreachable"]); // once a minute
 });
@@ -148,6 +152,33 @@ test("getOrCreate asks once for all callers of a process, and they fail together
   const results = await Promise.allSettled(Array.from({ length: 10 }, () => cache.getOrCreate("k", () => 1)));
   assert.ok(results.every((result) => result.status === "rejected" && result.reason.code === "forbidden"));
   assert.equal(fake.received.length, 1);
+});
+
+const LEASE: Answer = { status: 200, body: { key: "k", hit: false, lease: "token" } };
+
+for (const onError of ["throw", "miss"] as const) {
+  test(`a refused fill gives the lease back: ${onError}`, async (t) => {
+    const fake = await startFake(t);
+    const cache = fake.cache({ onError, ...QUIET });
+    fake.answers.push(LEASE, failure(402, "storage_quota_exceeded"), { status: 200, body: { deleted: false } });
+    const made = cache.getOrCreate("k", () => "made");
+    if (onError === "miss") assert.equal(await made, "made");
+    else await assert.rejects(made, StorageQuotaExceeded);
+    assert.deepEqual(fake.received.map(({ method }) => method), ["GET", "PUT", "DELETE"]);
+    assert.equal(fake.received[2]?.headers["x-cache-lease"], "token");
+  });
+}
+
+test("who comes while the value is being stored gets it too", async (t) => {
+  const fake = await startFake(t);
+  const cache = fake.cache();
+  const body = { key: "k", created_at: "2026-11-20T10:00:00Z", expires_at: "2026-11-27T10:00:00Z", size_bytes: 6 };
+  fake.answers.push(LEASE, { status: 201, body, afterMs: 300 });
+  const first = cache.getOrCreate("k", () => "made");
+  while (fake.received.length < 2) await new Promise((resolve) => setTimeout(resolve, 10)); // the fill is under way
+  assert.equal(await cache.getOrCreate("k", () => assert.fail("made twice"), { wait: 1 }), "made");
+  assert.equal(await first, "made");
+  assert.equal(fake.received.length, 2);
 });
 
 test("clear({ all: true }) asks for just that, and the service may be below a path", async (t) => {

@@ -4,6 +4,7 @@ Within the process they board one flight (`flights.py`). Its pilot asks the serv
 another process has it, waits there for the fill. Whoever gets the lease makes the value and fills the entry with it.
 
 - `make` fails: its caller gets the error, the lease is given back, and the next one who waits tries.
+- The service refuses the value: the lease is given back too, and the value goes to its callers.
 - The lease is lost meanwhile, to a DELETE or because `make` took longer than it: the value goes to its callers, but is
   not stored.
 - A caller's patience (`wait`) ends, or the cache is out and on_error="miss": the caller makes the value for itself and
@@ -15,11 +16,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from cacheservice_client.engine import Engine, logger
-from cacheservice_client.errors import CacheError, LeaseLost
+from cacheservice_client.errors import CacheError, LeaseLost, Unreachable
 from cacheservice_client.flights import Abandoned, Failed, Landed, Outcome
 from cacheservice_client.messages import Response
 from cacheservice_client.operations import Cost, Operation, Operations, Tags
@@ -31,6 +33,7 @@ T = TypeVar("T")
 LEASE_SECONDS = WAIT_SECONDS = 60
 LONGEST_REQUEST_SECONDS = 20  # for which one request waits: proxies cut those that are silent for longer
 PAUSE_SECONDS = 0.25  # at most, between two of them, should they be answered at once
+LONGEST_WAIT_SECONDS = 31_536_000  # as good as math.inf, which not every clock can hold
 RELEASE_SECONDS = 2.0  # to give a lease back, which time will do as well
 
 
@@ -49,7 +52,7 @@ class Order:
 
 class Patience:
     def __init__(self, seconds: float) -> None:
-        self._ends_at = time.monotonic() + seconds
+        self._ends_at = time.monotonic() + min(seconds, LONGEST_WAIT_SECONDS)
 
     def left(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())
@@ -78,7 +81,7 @@ class Filler:
                 return await make()
             outcome = flight.result()
             if isinstance(outcome, Failed):
-                raise outcome.error
+                raise copy(outcome.error)  # one that many raise would get the traceback of each
             if isinstance(outcome, Landed):
                 return cast(T, outcome.value())
 
@@ -132,18 +135,16 @@ class Filler:
             raise
         except BaseException:
             if lease is not None:
-                with suppress(CacheError):
-                    request = self._operations.release(order.key, lease).request
-                    await self._engine.transport.send(request, RELEASE_SECONDS)
+                await self._release(order.key, lease)
             raise
 
     async def _fill(self, order: Order, encoded: Encoded, lease: str, began_at: float) -> None:
-        put = self._operations.put_encoded(
-            order.key, encoded, ttl=order.ttl, tags=order.tags, cost=order.cost, lease=lease
-        )
         seconds = time.monotonic() - began_at
         try:
-            await self._engine.perform(put)
+            put = self._operations.put_encoded(
+                order.key, encoded, ttl=order.ttl, tags=order.tags, cost=order.cost, lease=lease
+            )
+            await self._engine.attempt(put)
         except LeaseLost:
             logger.warning(
                 "A value was not stored, since its lease was lost: it took %.1f s to make and had a lease of %d s "
@@ -151,6 +152,17 @@ class Filler:
                 seconds,
                 order.lease,
             )
+        except GeneratorExit:  # the event loop is gone
+            raise
+        except BaseException as error:  # a cancellation too
+            if not isinstance(error, Unreachable):  # else all who want the key would wait for the lease's end
+                await self._release(order.key, lease)
+            if not isinstance(error, CacheError) or not self._engine.tolerates(error):
+                raise
+
+    async def _release(self, key: str, lease: str) -> None:
+        with suppress(CacheError):
+            await self._engine.transport.send(self._operations.release(key, lease).request, RELEASE_SECONDS)
 
 
 def _no_value() -> Any:

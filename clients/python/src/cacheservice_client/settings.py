@@ -10,6 +10,8 @@ from cacheservice_client.values import Dumps, Loads
 
 OnError = Literal["raise", "miss"]
 
+LONGEST_TIMEOUT = 86_400  # seconds; sockets take no math.inf
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,8 +33,8 @@ class Settings:
             raise ValueError("url: give it without a user, a password, a query and a fragment")
         if not re.fullmatch(r"[!-~]+", self.api_key):
             raise ValueError("api_key: it is empty, or has white space or other characters that no API key has")
-        if not self.timeout > 0:
-            raise ValueError("timeout: give seconds, more than 0")
+        if not 0 < self.timeout <= LONGEST_TIMEOUT:
+            raise ValueError("timeout: give seconds, more than 0 and at most a day's")
         if self.retries < 0:
             raise ValueError("retries: give 0 or more")
         if self.on_error not in ("raise", "miss"):

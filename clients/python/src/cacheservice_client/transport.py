@@ -78,7 +78,10 @@ class _Wire:
         parts = urlsplit(settings.url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path.rstrip("/").encode()
-        self._url = httpx2.URL(self._origin)
+        try:
+            self._url = httpx2.URL(self._origin)
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"url: {error}") from None
         self._headers = [
             (b"authorization", b"Bearer " + settings.api_key.encode()),
             (b"accept", b"application/json"),

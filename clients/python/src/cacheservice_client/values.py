@@ -36,19 +36,28 @@ def dumps(value: Any) -> str:
 
 def encode(value: Any, content_type: str | None, dumps: Dumps) -> Encoded:
     """Bytes are stored as they are, of `content_type` or application/octet-stream; so is text that has a content type,
-    in UTF-8. All else becomes JSON. Bytes of the type application/json are JSON already.
+    in UTF-8. All else becomes JSON. Bytes of the type application/json are JSON already, and stored as they are.
 
     Raises TypeError and ValueError for what is not JSON.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         kind = content_type or BYTES
-        return Encoded(bytes(value), None if _is_json(kind) else kind)
+        return _checked(bytes(value)) if _is_json(kind) else Encoded(bytes(value), kind)
     if content_type is None or _is_json(content_type):
         text = dumps(value)
         return Encoded(text.encode() if isinstance(text, str) else text, None)
     if isinstance(value, str):
         return Encoded(value.encode(), content_type)
     raise TypeError(f"a value of type {content_type} must be bytes or str, not {type(value).__name__}")
+
+
+def _checked(text: bytes) -> Encoded:
+    """It goes between the other fields of a request: what is no JSON could be taken for them."""
+    try:
+        json.loads(text.decode(), parse_int=str, parse_float=str)
+    except ValueError as error:
+        raise ValueError(f"the bytes are not JSON: {error}") from None
+    return Encoded(text, None)
 
 
 def _is_json(content_type: str) -> bool:

@@ -1,6 +1,7 @@
 """The commands together, and how the program ends."""
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -75,6 +76,7 @@ def _code() -> int:
         return exits.USAGE
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer's own errors have in common in all of its versions
-            raise
+            traceback.print_exc()
+            return exits.BUG
         output.note(f"cachectl: {error.format_message()} (cachectl --help)")
         return exits.USAGE

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TextIO
 
 import typer
 
@@ -74,21 +75,23 @@ def export(
     if resume and (file == "-" or force):
         raise exits.Failure("--resume goes on with a FILE, and not with --force")
     report = exporting.Report()
+    service = AsyncService()  # before the file is opened: it is left alone where nobody is logged in
     began_at = monotonic()
 
     async def run(write: Callable[[bytes], None], tell: progress.Bar, after: str | None) -> None:
-        service = AsyncService()
         try:
             await exporting.Exporter(service, connections, report, write, tell).run(tag or [], prefix, after)
         finally:
             await service.close()
 
-    with progress.bar("Export", count=True) as tell:
+    with progress.bar("Export", count=True, hidden=file == "-" and not _keeps(sys.stdout)) as tell:
         if file == "-":
             ended = _ended(run(output.write, tell, None))
         else:
             with _target(Path(file), resume, force) as (target, after):
                 ended = _ended(run(lambda content: _write(target, content), tell, after))
+                if ended is None:
+                    _write(target, b"")
     gone = f", {report.gone:,} were gone meanwhile" if report.gone else ""
     skipped = f", {report.skipped:,} passed over" if report.skipped else ""
     seconds = monotonic() - began_at
@@ -133,6 +136,11 @@ def _give_up(_signal: int, _frame: FrameType | None) -> None:
     os._exit(exits.INTERRUPTED)
 
 
+def _keeps(stream: TextIO) -> bool:
+    """Whether what is written goes to a file; else it may come to the terminal, where a bar would stand in it."""
+    return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+
+
 @contextmanager
 def _source(file: str) -> Iterator[BinaryIO]:
     try:
@@ -156,7 +164,7 @@ def _target(path: Path, resume: bool, force: bool) -> Iterator[tuple[BinaryIO, s
                 after = _last_key(file)
                 yield file, after
         else:
-            with path.open("wb" if force else "xb") as file:
+            with path.open("xb" if not force else "r+b" if path.is_file() else "wb") as file:
                 yield file, None
     except FileExistsError:
         raise exits.Failure(f"{path} exists: --resume goes on behind its last line, --force overwrites it") from None
@@ -182,5 +190,7 @@ def _last_key(file: BinaryIO) -> str | None:
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
+    if file.seekable() and not file.tell():
+        file.truncate()  # what --force overwrites: not before there is something to put in its place
     file.write(content)
     file.flush()

@@ -23,11 +23,11 @@ def login(
     The key is asked for without showing it, or read from stdin: cachectl login --url … < file
     """
     url = url or credentials.variable("CACHE_URL") or _stored_url() or _asked_url()
+    given = Credentials(url, _key())
+    service = Service(given)  # refuses a URL or key that cannot be one, and a URL that has a password to show
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         output.note(f"cachectl: warning: {url} is not https: the key and all values go unencrypted")
-    given = Credentials(url, _key())
-    service = Service(given)  # refuses a URL or key that cannot be one
     try:
         account = service.json("/api/v1/account")
         known = f"tenant {account['tenant']['name']}, key {account['api_key']['name']}"

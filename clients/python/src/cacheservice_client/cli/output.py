@@ -19,8 +19,16 @@ def write(content: bytes) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the interpreter's end
+        _forget_stdout()
         raise typer.Exit(exits.BROKEN_PIPE) from None
+    except OSError as error:
+        _forget_stdout()
+        raise exits.Failure(f"cannot write to stdout: {error.strerror}") from None
+
+
+def _forget_stdout() -> None:
+    """So that the flush at the interpreter's end has nothing to complain of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def line(text: str) -> None:

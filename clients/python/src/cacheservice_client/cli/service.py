@@ -28,9 +28,9 @@ operations = Operations(values.loads, values.dumps)
 def engine(credentials: Credentials, transport: type[Transport], timeout: float) -> Engine:
     try:
         settings = Settings(credentials.url, credentials.api_key, timeout, RETRIES, "raise", values.loads, values.dumps)
+        return Engine(settings, transport(settings))
     except ValueError as error:  # never with the key in it
         raise exits.Failure(str(error)) from None
-    return Engine(settings, transport(settings))
 
 
 class Service:
