@@ -210,7 +210,7 @@ class AuditEvent(AppendOnlyModel):
     tenant_id = models.BigIntegerField()  # 0: the service itself
     id = models.BigIntegerField(default=random_id)
     at = models.DateTimeField(default=timezone.now)
-    actor = models.CharField(max_length=200)
+    actor = models.CharField(max_length=300)  # an e-mail address has 254
     address = models.CharField(max_length=45, default="", db_default="")  # the IP address they came from, if any
     action = models.CharField(max_length=50)
     target = models.CharField(max_length=200)

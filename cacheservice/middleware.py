@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from cacheservice.http import COMMON_HEADERS, Header
 
 # What the middleware of pages tells browsers. The API's answers have none of it, on either plane.
-PAGE_HEADERS = ("X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy", "Strict-Transport-Security", "Vary")
+PAGE_HEADERS = ("X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy", "Strict-Transport-Security")
 
 
 def common_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -20,6 +20,8 @@ def common_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
         if request.path.startswith("/api/"):
             for header in PAGE_HEADERS:
                 del response[header]
+            if response.get("Vary") == "Cookie":
+                del response["Vary"]
         for name, value in (*COMMON_HEADERS, request_id_header(request)):
             response.setdefault(name.decode(), value.decode())
         return response

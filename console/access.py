@@ -63,11 +63,12 @@ def page(permission: Permission) -> Callable[[Page], Page]:
 
 
 def recently_authenticated(view: Page) -> Page:
-    """For what is hard to take back: who gave no password or second factor within five minutes is asked for one.
+    """For what reveals something or is hard to take back, below `page`: anybody may look at the form, and only who gave
+    their password or a second factor within five minutes may send it.
 
-    It stands below `page`. A POST is made once they have answered.
+    Whoever did not is asked for it; what they sent goes on from there, as if they had not been asked.
     """
-    return cast(Page, reauthentication_required(view))
+    return cast(Page, reauthentication_required(allow_get=True)(view))
 
 
 def membership(user: User, encoded: str) -> Membership:

@@ -15,9 +15,8 @@ from accounts.models import APIKey
 from accounts.policy import Permission
 from billing import account
 from console import access, api_key_changes, api_key_forms, api_key_list, reports
-from console.access import MemberRequest, page
+from console.access import MemberRequest, page, recently_authenticated
 from console.api_key_forms import SCOPE_HELP, APIKeyForm, CreateForm, FilterForm, RevokeForm, RotateForm
-from console.reauthentication import recently_signed_in
 from console.snippets import snippets
 
 ON_A_PAGE = 50
@@ -52,7 +51,7 @@ def one(request: MemberRequest, key_id: str) -> HttpResponse:
 
 
 @page(Permission.MANAGE_API_KEYS)
-@recently_signed_in
+@recently_authenticated
 def create(request: MemberRequest) -> HttpResponse:
     form = CreateForm(request.POST or None, defaults=api_key_changes.defaults(request.tenant))
     if form.is_valid():
@@ -79,7 +78,7 @@ def edit(request: MemberRequest, key_id: str) -> HttpResponse:
 
 
 @page(Permission.MANAGE_API_KEYS)
-@recently_signed_in
+@recently_authenticated
 def rotate(request: MemberRequest, key_id: str) -> HttpResponse:
     key, form = _key(request, key_id), RotateForm(request.POST or None)
     if form.is_valid():
@@ -92,7 +91,7 @@ def rotate(request: MemberRequest, key_id: str) -> HttpResponse:
 
 
 @page(Permission.MANAGE_API_KEYS)
-@recently_signed_in
+@recently_authenticated
 def revoke(request: MemberRequest, key_id: str) -> HttpResponse:
     key = _key(request, key_id)
     form = RevokeForm(request.POST or None, key=key)

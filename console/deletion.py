@@ -1,6 +1,5 @@
 """Deleting the tenant: an owner asks for it, and can take it back until the day comes."""
 
-from allauth.account.decorators import reauthentication_required
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,14 +11,14 @@ from accounts import tokens
 from accounts.policy import Permission
 from cacheservice import tenant_deletion
 from console import access
-from console.access import MemberRequest, page
+from console.access import MemberRequest, page, recently_authenticated
 from console.settings_forms import DeleteForm
 
 REFUSED = 422
 
 
 @page(Permission.OWN)
-@reauthentication_required  # type: ignore[untyped-decorator]  # allauth's
+@recently_authenticated
 def delete(request: MemberRequest) -> HttpResponse:
     form = DeleteForm(request.POST or None, tenant=request.tenant)
     if form.is_valid():

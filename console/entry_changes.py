@@ -4,7 +4,6 @@ Each change is written down in a transaction around it: what cannot be written d
 hold no lock that the store's own one waits for, so the API key, which may have to be made, comes before it.
 """
 
-from allauth.account.decorators import reauthentication_required
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.db import transaction
@@ -19,7 +18,7 @@ from cacheservice.entries import requests, store
 from cacheservice.entries.callers import console_caller
 from cacheservice.errors import InvalidRequest, PreconditionFailed
 from console import entry_page
-from console.access import MemberRequest, page
+from console.access import MemberRequest, page, recently_authenticated
 from console.entry_forms import ChangeForm, TagsForm, TTLForm, VersionForm
 
 REPLACED = "Nothing was changed: the entry was replaced, or is gone, since you opened it."
@@ -39,7 +38,7 @@ def renew(request: MemberRequest) -> HttpResponse:
 
 @page(Permission.DELETE_ENTRIES)
 @require_POST
-@reauthentication_required
+@recently_authenticated
 def delete(request: MemberRequest) -> HttpResponse:
     key, form = entry_page.key_of(request.POST), VersionForm(request.POST)
     if not form.is_valid():

@@ -1,6 +1,5 @@
 """Deleting many entries: all under a prefix, with some tags, or both. How many that is, is said before."""
 
-from allauth.account.decorators import reauthentication_required
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.http import HttpResponse
@@ -14,7 +13,7 @@ from cacheservice.entries.callers import console_caller
 from cacheservice.entries.collection import Selection
 from cacheservice.errors import InvalidRequest
 from console import access
-from console.access import MemberRequest, page
+from console.access import MemberRequest, page, recently_authenticated
 from console.entry_forms import PurgeForm, selection
 from console.templatetags.console import number
 
@@ -23,7 +22,7 @@ REFUSED = 422
 
 
 @page(Permission.DELETE_ENTRIES)
-@reauthentication_required(allow_get=True)
+@recently_authenticated
 def purge(request: MemberRequest) -> HttpResponse:
     try:
         selected = selection(request.POST if request.method == "POST" else request.GET)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from allauth.account.decorators import reauthentication_required
 from allauth.usersessions.internal.flows.sessions import end_sessions
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
@@ -17,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts.models import User
+from console.access import recently_authenticated
 
 SEEN_SECONDS = 300  # how exact "last seen" is
 _SEEN = "seen_at"
@@ -43,7 +43,7 @@ def drop_expired() -> None:
 
 @require_POST
 @login_required
-@reauthentication_required  # type: ignore[untyped-decorator]  # allauth's
+@recently_authenticated
 def end(request: HttpRequest, session: int) -> HttpResponse:
     """Sign one session out; one's own too."""
     found = get_object_or_404(UserSession, pk=session, user=cast(User, request.user))

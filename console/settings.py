@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from allauth.account.decorators import reauthentication_required
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
@@ -18,7 +17,7 @@ from accounts.policy import Permission
 from billing import limits
 from billing.models import Account
 from console import access, alert_delivery, alert_messages, settings_changes
-from console.access import MemberRequest, page
+from console.access import MemberRequest, page, recently_authenticated
 from console.models import Delivery
 from console.settings_forms import AlertsForm, NameForm, TTLsForm, WebhookForm, initial_of
 
@@ -73,7 +72,7 @@ def alerts(request: MemberRequest) -> HttpResponse:
 
 @page(Permission.MANAGE_SETTINGS)
 @require_POST
-@reauthentication_required  # type: ignore[untyped-decorator]  # allauth's
+@recently_authenticated
 def webhook(request: MemberRequest) -> HttpResponse:
     form = WebhookForm(request.POST)
     if not form.is_valid():
@@ -84,7 +83,7 @@ def webhook(request: MemberRequest) -> HttpResponse:
 
 @page(Permission.MANAGE_SETTINGS)
 @require_POST
-@reauthentication_required  # type: ignore[untyped-decorator]  # allauth's
+@recently_authenticated
 def webhook_secret(request: MemberRequest) -> HttpResponse:
     if not alert_messages.settings_of(request.tenant.id).webhook_url:
         return _back(request, "There is no webhook: give its URL first.", messages.WARNING)

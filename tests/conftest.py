@@ -11,6 +11,7 @@ from pathlib import Path
 import django
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 from psycopg.conninfo import make_conninfo
@@ -85,6 +86,12 @@ def committed_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
     """
     with django_db_blocker.unblock():
         yield
+
+
+@pytest.fixture
+def unthrottled(committed_db: None) -> None:
+    """The console's throttles have seen nobody yet: to them all tests come from one address."""
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

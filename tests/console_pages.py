@@ -2,27 +2,31 @@
 
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection
-from django.test import AsyncClient
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.test import Client
+from django.test.client import ClientHandler
 from django.test.utils import CaptureQueriesContext
 
 from tests.console_cast import Person
 
 
-class _Client(AsyncClient):
-    """What the server's entry adds to a request."""
+class _Handler(ClientHandler):
+    """With what the server's entry adds to a request."""
 
-    async def request(self, **request: Any) -> Any:
-        return await super().request(**request, state={"request_id": "test"})
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        request.scope = {"state": {"request_id": "test"}}  # type: ignore[attr-defined]  # as an ASGIRequest has it
+        return super().get_response(request)
 
 
 def get(person: Person, page: str) -> Any:
     """The response, with the `context` of its template."""
-    client = _Client()
+    client = Client()
+    client.handler = _Handler(enforce_csrf_checks=False)
     client.cookies[settings.SESSION_COOKIE_NAME] = person.session
-    return async_to_sync(client.get)(person.path(page))
+    return client.get(person.path(page))
 
 
 def queries(person: Person, page: str) -> list[str]:

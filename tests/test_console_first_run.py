@@ -7,7 +7,6 @@ import subprocess
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.core.cache import cache
 
 from accounts import tokens
 from accounts.models import Membership, Tenant
@@ -17,12 +16,8 @@ from tests.cast import new_key
 from tests.console_cast import PASSWORD, Visitor, link_in, mails_to, new_person, visitor
 from tests.processes import RunningServer
 
+pytestmark = pytest.mark.usefixtures("unthrottled")
 TOKEN = re.compile(r'<code id="first-key-token">(ck_live_\w+)</code>')
-
-
-@pytest.fixture(autouse=True)
-def nobody_was_throttled() -> None:
-    cache.clear()
 
 
 def signed_up(server: RunningServer) -> tuple[Visitor, str, str]:

@@ -8,7 +8,6 @@ import httpx
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
-from django.core.cache import cache
 
 from accounts.models import Membership, User
 from billing.models import Account
@@ -18,6 +17,7 @@ from tests.oidc_provider import Provider, running_provider
 from tests.processes import RunningServer, running_server
 from tests.test_settings import assert_refused, read
 
+pytestmark = pytest.mark.usefixtures("unthrottled")
 LOGIN = "/console/account/oidc/oidc/login/"
 
 
@@ -41,11 +41,6 @@ def server(
     log_path: Path = tmp_path_factory.mktemp("server") / "server.log"
     with running_server(log_path, {**_server_environment(lane="on"), **settings}) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def nobody_was_throttled() -> None:
-    cache.clear()
 
 
 def through(provider: Provider, server: RunningServer, *, email: str, verified: bool) -> tuple[Visitor, httpx.Response]:

@@ -34,7 +34,7 @@ def look_at(page: Page, url: str, name: str) -> None:
         return
     assert response.status == 200, url
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         for kind, (width, height) in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(50)
