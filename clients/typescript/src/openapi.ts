@@ -21,6 +21,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the audit log
+         * @description Who did what, when and from where, newest first. Follow `next_cursor` until it is null. JSON, or with `Accept` or `format` CSV; then the header `X-Next-Cursor` says where to go on.
+         */
+        get: operations["list_audit_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/batch": {
         parameters: {
             query?: never;
@@ -161,6 +181,98 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List API keys
+         * @description Newest first, revoked ones too; never a secret. Follow `next_cursor` until it is null.
+         */
+        get: operations["list_api_keys"];
+        put?: never;
+        /**
+         * Create an API key
+         * @description The answer holds its token, which is shown only then.
+         */
+        post: operations["create_api_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an API key
+         * @description One of them.
+         */
+        get: operations["get_api_key"];
+        put?: never;
+        post?: never;
+        /**
+         * Revoke an API key
+         * @description Every server process refuses it at once, and for ever. Revoking it again changes nothing.
+         */
+        delete: operations["revoke_api_key"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename an API key, or change its limits or networks
+         * @description What is left out stays. It holds in every server process at once.
+         */
+        patch: operations["update_api_key"];
+        trace?: never;
+    };
+    "/api/v1/keys/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give an API key a new secret
+         * @description The same key, with its meters and limits. The former secret works until the overlap ends.
+         */
+        post: operations["rotate_api_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the tenant's members
+         * @description People, with their roles; not API keys. All of them, in the order in which they joined.
+         */
+        get: operations["list_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usage": {
         parameters: {
             query?: never;
@@ -217,12 +329,21 @@ export interface components {
             prices: components["schemas"]["TodaysPrices"];
             storage: components["schemas"]["TenantStorage"];
             tenant: components["schemas"]["TenantName"];
+            ttl: components["schemas"]["TTLs"];
         };
         /** APIKeyName */
         APIKeyName: {
             id: string;
             /** @description Null: there is no such API key any more. */
             name: string | null;
+        };
+        /**
+         * APIKeyPage
+         * @description A page of API keys, newest first.
+         */
+        APIKeyPage: {
+            keys: components["schemas"]["ShownAPIKey"][];
+            next_cursor: string | null;
         };
         /**
          * APIKeyStorage
@@ -232,6 +353,14 @@ export interface components {
             /** @description Null: none. */
             quota_bytes: number | null;
             used_bytes: number;
+        };
+        /**
+         * AuditPage
+         * @description A page of events, newest first.
+         */
+        AuditPage: {
+            events: components["schemas"]["ShownAuditEvent"][];
+            next_cursor: string | null;
         };
         /** BatchAnswer */
         BatchAnswer: {
@@ -280,6 +409,27 @@ export interface components {
             key: string;
             /** @description With `lease`: to fill the entry with; null: it is held. */
             lease?: string | null;
+        };
+        /**
+         * CreateAPIKey
+         * @description The body of a POST. Limits that are null are the tenant's or the plan's; a credit limit of null is none.
+         */
+        CreateAPIKey: {
+            /** @default null */
+            allowed_networks: string[] | null;
+            /** @default null */
+            credit_limit: string | null;
+            /** @default null */
+            expires_at: string | null;
+            /** @description What the key is for. */
+            name: string;
+            /** @default null */
+            requests_per_minute: number | null;
+            scopes: ("admin" | "delete" | "gateway" | "read" | "write")[];
+            /** @default null */
+            storage_quota: number | null;
+            /** @default null */
+            ttl: number | null;
         };
         /** CreditBalance */
         CreditBalance: {
@@ -472,6 +622,58 @@ export interface components {
             tags: string[];
         };
         /**
+         * Member
+         * @description A person who belongs to the tenant.
+         */
+        Member: {
+            email: string;
+            id: string;
+            /** @description RFC 3339, UTC. */
+            joined_at: string;
+            last_sign_in_at: string | null;
+            /** @description Empty: they gave none. */
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "billing" | "developer" | "owner" | "viewer";
+            /** @description Whether they sign in with a second factor. */
+            two_factor: boolean;
+        };
+        /**
+         * Members
+         * @description All of them, in the order in which they joined.
+         */
+        Members: {
+            members: components["schemas"]["Member"][];
+        };
+        /**
+         * NewAPIKey
+         * @description An API key with a secret that was made just now.
+         */
+        NewAPIKey: {
+            /** @description From which alone it may be used; null: from everywhere. */
+            allowed_networks: string[] | null;
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            credit_limit: string | null;
+            expires_at: string | null;
+            /** @description How long the secret before the latest rotation still works. */
+            former_secret_until: string | null;
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            /** @description What the key is for. */
+            name: string;
+            /** @description How its tokens begin. */
+            prefix: string;
+            requests_per_minute: number | null;
+            revoked_at: string | null;
+            scopes: ("admin" | "delete" | "gateway" | "read" | "write")[];
+            /** @description Bytes of the entries that it wrote. */
+            storage_quota: number | null;
+            /** @description What to send as the API key. It is shown only now. */
+            token: string;
+        };
+        /**
          * Page
          * @description A page of live entries, in order of their keys.
          */
@@ -489,7 +691,7 @@ export interface components {
          */
         PatchBody: {
             tags?: string[];
-            /** @description Seconds until the entry expires. */
+            /** @description Seconds until the entry expires; at most the tenant's maximum. Left out of a new value: the tenant's default, 604800 unless it has set another. */
             ttl?: number;
         };
         /** PlanTerms */
@@ -508,11 +710,8 @@ export interface components {
             cost: string | null;
             /** @default [] */
             tags: string[];
-            /**
-             * @description Seconds until the entry expires.
-             * @default 604800
-             */
-            ttl: number;
+            /** @description Seconds until the entry expires; at most the tenant's maximum. Left out of a new value: the tenant's default, 604800 unless it has set another. */
+            ttl?: number;
             value: unknown;
         };
         /**
@@ -528,12 +727,66 @@ export interface components {
             op: "put";
             /** @default [] */
             tags: string[];
-            /**
-             * @description Seconds until the entry expires.
-             * @default 604800
-             */
-            ttl: number;
+            /** @description Seconds until the entry expires; at most the tenant's maximum. Left out of a new value: the tenant's default, 604800 unless it has set another. */
+            ttl?: number;
             value: unknown;
+        };
+        /**
+         * RotateAPIKey
+         * @description The body of a rotation.
+         */
+        RotateAPIKey: {
+            /**
+             * @description Seconds for which the former secret still works.
+             * @default 86400
+             */
+            overlap: number;
+        };
+        /**
+         * ShownAPIKey
+         * @description An API key, without its secret. Limits that are null are the tenant's or the plan's; a credit limit of null is
+         *         none.
+         */
+        ShownAPIKey: {
+            /** @description From which alone it may be used; null: from everywhere. */
+            allowed_networks: string[] | null;
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            credit_limit: string | null;
+            expires_at: string | null;
+            /** @description How long the secret before the latest rotation still works. */
+            former_secret_until: string | null;
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            /** @description What the key is for. */
+            name: string;
+            /** @description How its tokens begin. */
+            prefix: string;
+            requests_per_minute: number | null;
+            revoked_at: string | null;
+            scopes: ("admin" | "delete" | "gateway" | "read" | "write")[];
+            /** @description Bytes of the entries that it wrote. */
+            storage_quota: number | null;
+        };
+        /**
+         * ShownAuditEvent
+         * @description Who did what.
+         */
+        ShownAuditEvent: {
+            /** @description Such as `api_key.create`. */
+            action: string;
+            /** @description A member's e-mail address, `API key …`, or the operator. */
+            actor: string;
+            /** @description The IP address they came from. */
+            address: string | null;
+            /** @description RFC 3339, UTC. */
+            at: string;
+            details: Record<string, never>;
+            id: string;
+            target: string;
+            /** @description The action in words. */
+            what: string;
         };
         /**
          * StoredEntry
@@ -608,6 +861,27 @@ export interface components {
             /** @enum {unknown} */
             by: "hits" | "saved_usd";
             entries: components["schemas"]["ListedEntry"][];
+        };
+        /**
+         * TTLs
+         * @description The tenant's, for what is written or renewed from now on.
+         */
+        TTLs: {
+            /** @description Of a PUT without a ttl. */
+            default_seconds: number;
+            max_seconds: number;
+        };
+        /**
+         * UpdateAPIKey
+         * @description The body of a PATCH: what to change.
+         */
+        UpdateAPIKey: {
+            allowed_networks?: string[] | null;
+            credit_limit?: string | null;
+            /** @description What the key is for. */
+            name?: string;
+            requests_per_minute?: number | null;
+            storage_quota?: number | null;
         };
         /**
          * Usage
@@ -707,6 +981,95 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Account"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_audit_events: {
+        parameters: {
+            query?: {
+                /** @description A part of who did it. */
+                actor?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description For links. */
+                format?: "csv" | "json";
+                /** @description A time, or a UTC day. */
+                from?: string;
+                /** @description What it is about. */
+                group?: "api_keys" | "billing" | "entries" | "settings" | "sign_ins" | "team";
+                limit?: number;
+                /** @description The same; events at it are left out. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                    "text/csv": string;
                 };
             };
             /** @description `invalid_request`: the message names the field, the limit and the fix. */
@@ -1770,6 +2133,638 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["InvoicePreview"];
                     "text/csv": string;
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_api_keys: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["APIKeyPage"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAPIKey"];
+            };
+        };
+        responses: {
+            /** @description The API key and its token. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewAPIKey"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The API key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownAPIKey"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    revoke_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The API key, with `revoked_at`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownAPIKey"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    update_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateAPIKey"];
+            };
+        };
+        responses: {
+            /** @description The API key as it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownAPIKey"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rotate_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateAPIKey"];
+            };
+        };
+        responses: {
+            /** @description The API key and its new token, which is shown only now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewAPIKey"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_members: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The members. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Members"];
                 };
             };
             /** @description `invalid_request`: the message names the field, the limit and the fix. */
