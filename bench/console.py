@@ -54,7 +54,7 @@ def _fill(dsn: str, owner: Owner) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "insert into entry_stats (tenant_id, version, hits, last_hit_at, saved) "
-            "select tenant_id, version, 1 + abs(version) %% 1000, now(), (abs(version) %% 1000) * 0.04 from entry "
+            "select tenant_id, version, 1 + abs(version) %% 1000, now(), (1 + abs(version) %% 1000) * 0.04 from entry "
             "where tenant_id = %s",
             [owner.tenant_id],
         )

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 from accounts import policy, team, tokens
 from accounts.models import Membership
 from accounts.policy import Permission, Role
-from console import invitations
+from console import invitations, tenancy
 from console.access import MemberRequest, page, recently_authenticated
 from console.team_forms import ConfirmForm, InviteForm, RoleForm
 
@@ -36,6 +36,8 @@ def change_role(request: MemberRequest, code: str) -> HttpResponse:
         return _render_member(request, found, role_form=form)
     try:
         changed = team.change_role(request.member, found.id, form.cleaned_data["role"])
+        if changed.role == Role.OWNER:
+            tenancy.on_new_owner(changed)
     except team.Refused as error:
         form.add_error("role", str(error))
         return _render_member(request, found, role_form=form)
@@ -65,7 +67,7 @@ def transfer(request: MemberRequest, code: str) -> HttpResponse:
     if not form.is_valid():
         return _render_member(request, found, transfer_form=form)
     try:
-        team.transfer_ownership(request.member, found.id)
+        tenancy.on_new_owner(team.transfer_ownership(request.member, found.id))
     except team.Refused as error:
         form.add_error("confirm", str(error))
         return _render_member(request, found, transfer_form=form)

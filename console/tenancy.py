@@ -63,6 +63,12 @@ def on_email_confirmed(sender: Any, email_address: EmailAddress, **arguments: An
         verify_tenant(tenant_id)
 
 
+def on_new_owner(owner: Membership) -> None:
+    """A tenant that waited for its first owner's address need not, once another one's is verified."""
+    if EmailAddress.objects.filter(user_id=owner.user_id, verified=True).exists():
+        verify_tenant(owner.tenant_id)
+
+
 @transaction.atomic
 def add_owner(tenant: Tenant, email: str, password: str) -> User:
     """A user whose address counts as verified, as the tenant's owner."""

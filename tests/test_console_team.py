@@ -19,6 +19,8 @@ from django.utils import timezone
 from accounts import invitations, team, tokens
 from accounts.models import AuditEvent, Invitation, Membership
 from accounts.policy import PERMISSIONS, Permission, Role
+from billing.models import Account
+from console import tenancy
 from tests.cast import new_caller
 from tests.client import Client
 from tests.console_cast import PASSWORD, Person, Visitor, new_person, new_session, new_user, visitor
@@ -133,6 +135,20 @@ def test_ownership_is_handed_over_for_the_typed_address(server: RunningServer) -
     assert right.status_code == 302
     assert (member(owner).role, member(other).role) == (Role.ADMIN, Role.OWNER)
     assert actions(owner) == ["tenant.transfer_ownership"]
+
+
+def test_tenant_gets_its_credits_once_an_owner_is_verified(server: RunningServer) -> None:
+    """The first one never opened the mail; the new one has."""
+    first = new_user()
+    EmailAddress.objects.filter(user=first).update(verified=False)
+    tenant, _ = tenancy.found(first)
+    owner = Person(first, tenant, Role.OWNER, new_session(first))
+    other = new_person(Role.DEVELOPER, tenant)
+    assert Account.objects.get(tenant=tenant).balance == 0
+    assert (
+        visitor(server, owner).post(member_path(other, "/transfer"), {"confirm": other.user.email}).status_code == 302
+    )
+    assert Account.objects.get(tenant=tenant).balance == 100 * 100
 
 
 @pytest.mark.parametrize("path", ["/role", "/remove", "/transfer"])
