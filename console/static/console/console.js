@@ -107,7 +107,11 @@ const drawn = new Map();
 function drawCharts() {
   if (typeof Chart === "undefined") return;
   const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
+  const probe = document.body.appendChild(document.createElement("i"));
+  const colour = (name) => {  // as it is in the theme: the variable itself holds both
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
   Chart.defaults.font.family = style.getPropertyValue("--sans");
   Chart.defaults.color = colour("--muted");
   Chart.defaults.animation = false;
@@ -174,6 +178,7 @@ function drawCharts() {
       },
     }));
   }
+  probe.remove();
 }
 function withUnit(value, unit) {
   if (value === null) return "–";
