@@ -29,7 +29,7 @@ from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa:
 
 log = structlog.get_logger(__name__)
 WITH_BODY = ("POST", *items.WITH_BODY)
-FORM_BYTES = 256 * 1024  # of a form of the console
+WITH_FORMS, FORM_BYTES = ("/console/", "/staff/"), 256 * 1024
 # Django makes a thread for each request, so their number is bounded.
 MOST_IN_DJANGO = 64
 _in_django = 0
@@ -57,9 +57,10 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         if _in_django >= MOST_IN_DJANGO:
             raise Unavailable(f"{_in_django} such requests are under way already: try again shortly.")
-        if scope["method"] in WITH_BODY:
-            api = scope["path"].startswith("/api/")
-            body = await (_read_body(scope, receive, headers) if api else bodies.read(receive, headers, FORM_BYTES))
+        if scope["method"] in WITH_BODY and scope["path"].startswith("/api/"):
+            body = await _read_body(scope, receive, headers)
+        elif scope["method"] == "POST" and scope["path"].startswith(WITH_FORMS):
+            body = await bodies.read(receive, headers, FORM_BYTES)
     except APIError as error:
         answer = http.error_answer(error, request_id)
         rate = scope["state"].get("rate") if error.status != InvalidAPIKey.status else None

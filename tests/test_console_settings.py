@@ -186,7 +186,6 @@ def _secret_of(person: Person) -> str:
     [
         lambda owner, person: owner.post(person.path("settings/webhook"), {"webhook_url": "https://example.com/"}),
         lambda owner, person: owner.post(person.path("settings/webhook/secret")),
-        lambda owner, person: owner.get(person.path("settings/delete")),
         lambda owner, person: owner.post(person.path("settings/delete"), {"name": person.tenant.name}),
     ],
 )
