@@ -74,6 +74,11 @@ def django_db_setup(
         databases = setup_databases(verbosity=0, interactive=False)
     yield
     with django_db_blocker.unblock():
+        with connection.cursor() as cursor:  # the connection of a browser's test hangs on a context that is gone
+            cursor.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
         teardown_databases(databases, verbosity=0)
 
 

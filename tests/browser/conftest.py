@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
-from django.db import connections
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
 
 from tests.processes import RunningServer
 
@@ -28,9 +27,6 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-# Playwright's loop makes Django believe that it is called from asynchronous code.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if CHROMIUM is None:
@@ -39,26 +35,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no Chromium here: apt-get install chromium"))
 
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": ARGUMENTS}
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """For a module and not for the session: while its loop runs, no other test of this process could run one."""
+    with pytest.MonkeyPatch.context() as patched, sync_playwright() as playwright:
+        patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # the loop makes Django think that it is called from one
+        yield playwright
 
 
-@pytest.fixture(scope="session")
-def browser_context_args(browser_context_args: dict[str, Any], server: RunningServer) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser_context_args(server: RunningServer) -> dict[str, Any]:
     """By name, as users come: cookies and passkeys want one."""
-    return {
-        **browser_context_args,
-        "base_url": server.url.replace("127.0.0.1", "localhost"),
-        "viewport": {"width": 1280, "height": 900},
-    }
-
-
-@pytest.fixture(autouse=True)
-def own_connection(committed_db: None) -> Iterator[None]:
-    """While Playwright's loop runs, Django opens another connection; nobody else would close it."""
-    yield
-    connections.close_all()
+    url = server.url.replace("127.0.0.1", "localhost")
+    return {"base_url": url, "viewport": {"width": 1280, "height": 900}}
 
 
 @pytest.fixture
