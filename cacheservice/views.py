@@ -66,7 +66,13 @@ def to_django(answer: Answer) -> HttpResponse:
     del response["Content-Type"]
     for name, value in answer.headers:
         response[name.decode()] = value.decode("latin-1")
-    response._csp_exempt = True  # type: ignore[attr-defined]  # csp's: its policy is for pages, and this is none
+    return response
+
+
+def error_response(error: errors.APIError, request: HttpRequest) -> HttpResponse:
+    """The contract's error, which has no page's policy on any route."""
+    response = to_django(error_answer(error, request_id(request)))
+    response._csp_exempt = True  # type: ignore[attr-defined]  # csp's name
     return response
 
 
@@ -81,20 +87,20 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
     elif isinstance(error, (DatabaseError, exceptions.APIException)) or not isinstance(error, errors.APIError):
         log.error("request_failed", request_id=request_id(request._request), exc_info=error)
         error = errors.InternalError("Something went wrong here; the operator has been told.")
-    return to_django(error_answer(error, request_id(request._request)))
+    return error_response(error, request._request)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
     error = errors.NotFound(f"There is no route {request.method} {request.path[:200]}; see /docs.")
-    return to_django(error_answer(error, request_id(request)))
+    return error_response(error, request)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500."""
     log.exception("request_failed", request_id=request_id(request))
     error = errors.InternalError("Something went wrong here; the operator has been told.")
-    return to_django(error_answer(error, request_id(request)))
+    return error_response(error, request)
 
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -108,7 +114,7 @@ def safe_methods(view: View) -> View:
         if request.method in ("GET", "HEAD"):
             return view(request)
         error = errors.MethodNotAllowed(request.method or "", ["GET", "HEAD"])
-        return to_django(error_answer(error, request_id(request)))
+        return error_response(error, request)
 
     return csrf_exempt(checked)  # so that this answers, not the check of forms
 
