@@ -243,6 +243,7 @@ INSTALLED_APPS = [
     "billing",
     "cacheservice",
     "cacheservice.entries",
+    "gateway",
 ]
 MIDDLEWARE = [
     "cacheservice.middleware.common_headers",

@@ -20,6 +20,7 @@ from cacheservice.entries import sql
 from cacheservice.entries.arrays import bools, byteas, int2s, int4s, int8s, texts
 from cacheservice.entries.connection import Results, Step
 from cacheservice.entries.gather import Request
+from cacheservice.entries.models import Space
 from cacheservice.entries.requests import NO_CONDITION, Condition
 from cacheservice.errors import (
     AddressNeeded,
@@ -157,7 +158,7 @@ class Operation(Request):
 
     def refuse(self, outcome: int, value: Any, row: int) -> None:
         if outcome == Outcome.NO_SCOPE:
-            self.fail(Forbidden.missing_scope(self.scope))
+            self.fail(Forbidden.missing_scope(self.scope if self.space == Space.TENANT else "gateway"))
         elif outcome == Outcome.OVER_RATE:
             self.fail(RateLimitExceeded(_number(value(row, 2))))
         elif outcome == Outcome.ADDRESS_REFUSED:
@@ -297,6 +298,7 @@ class Write(Change):
         "cost",
         "data_key_version",
         "lease",
+        "requests",
         "sealed",
         "size",
         "tags",
@@ -325,6 +327,7 @@ class Write(Change):
         lease: int,
     ) -> None:
         super().__init__(caller, space, key, condition)
+        self.requests = int(space == Space.TENANT)  # what the gateway writes, the read that missed has counted
         self.lease = lease
         self.sealed, self.data_key_version, self.version = sealed, data_key_version, version
         self.size, self.content_type, self.ttl, self.cost = size, content_type, ttl or 0, cost
@@ -416,7 +419,7 @@ class Delete(Change):
         return _INT8.pack(random_id()), leases, struct.pack("!h", SCOPE_BITS[Write.scope])
 
     def refuse(self, outcome: int, value: Any, row: int) -> None:
-        if outcome == Outcome.NO_SCOPE and self.lease:
+        if outcome == Outcome.NO_SCOPE and self.lease and self.space == Space.TENANT:
             self.fail(Forbidden.missing_scope(Write.scope))  # who may fill may also not fill
         else:
             super().refuse(outcome, value, row)

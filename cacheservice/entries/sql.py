@@ -20,6 +20,7 @@ the statement's snapshot is taken after it: what it reads of the old entry and o
 
 from typing import Final
 
+from accounts.models import SCOPE_BITS
 from cacheservice.entries.requests import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 
 BEGIN: Final = b"begin"
@@ -92,6 +93,12 @@ rate as (
   returning tenant_id, api_key_id, used
 )"""
 )
+
+
+def _needed(scopes: bytes) -> bytes:
+    """The scope bits that a request `q` takes: `scopes`, but for the gateway's space always that of the gateway."""
+    return b"(case q.space when 0 then " + scopes + b"::int2 else %d::int2 end)" % SCOPE_BITS["gateway"]
+
 
 # A request `q`'s caller `c`, and how much of the rate limit its API key has used, this batch included.
 _WITH_CALLER: Final = b"""
@@ -198,10 +205,14 @@ _ENTRY: Final = b"""
          case when q.wanted and octet_length(e.value) <= $12::int4 then e.value end as value"""
 
 # The live entry `e` at the request's place, if nothing forbids the caller to see it.
-_LIVE: Final = b"""
+_LIVE: Final = (
+    b"""
     select * from entry e
     where e.tenant_id = c.tenant_id and e.space = q.space and e.key = q.key and e.expires_at > statement_timestamp()
-      and c.scopes & $11::int2 <> 0"""
+      and c.scopes & """
+    + _needed(b"$11")
+    + b""" <> 0"""
+)
 
 # A receipt for each caller of a batch of reads, of what was `paid`.
 _READ_RECEIPTS: Final = b"""
@@ -224,7 +235,9 @@ READ: Final = (
 found as materialized (
   select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.prepaid,
          case when c.rate_limit is not null or c.credit_limit is not null or c.listed then 10
-              when c.scopes & $11::int2 = 0 then c.refusal else 0 end as status,"""
+              when c.scopes & """
+    + _needed(b"$11")
+    + b""" = 0 then c.refusal else 0 end as status,"""
     + _ENTRY
     + _READS
     + b"""
@@ -267,7 +280,9 @@ LIMITED_READ: Final = (
     + b""",
 found as materialized (
   select q.n, q.caller, q.wanted, c.tenant_id, c.api_key_id, c.credit_limit, c.prepaid, c.rate_limit, c.listed, r.used,
-         case when c.scopes & $11::int2 = 0 then c.refusal when """
+         case when c.scopes & """
+    + _needed(b"$11")
+    + b""" = 0 then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status,"""
     + _ENTRY
@@ -389,7 +404,9 @@ request as materialized (
   cross join lateral (select t.data_key_version from tenant t where t.id = c.tenant_id limit 1) t
 ),
 checked as materialized (
-  select q.*, case when q.scopes & $12::int2 = 0 then q.refusal when q.over_rate then 2 when q.ttl > q.max_ttl then 13
+  select q.*, case when q.scopes & """
+    + _needed(b"$12")
+    + b""" = 0 then q.refusal when q.over_rate then 2 when q.ttl > q.max_ttl then 13
                    when not q.current then 6 when q.lost then 9
                    when not """
     + _MET
@@ -475,7 +492,9 @@ UPDATE: Final = (
     _CALLER
     + b""",
 request as materialized (
-  select q.*, c.tenant_id, c.rate_limit, r.used, case when c.scopes & $12::int2 = 0 then c.refusal when """
+  select q.*, c.tenant_id, c.rate_limit, r.used, case when c.scopes & """
+    + _needed(b"$12")
+    + b""" = 0 then c.refusal when """
     + _OVER_RATE
     + b""" then 2 when q.ttl > d.max_ttl then 13 else 0 end as status, d.max_ttl,
          coalesce(e.expires_at > statement_timestamp(), false) as live, e.version
@@ -522,7 +541,9 @@ DELETE: Final = (
     + b""",
 request as materialized (
   select q.*, c.tenant_id, c.api_key_id, c.rate_limit, r.used,
-         case when c.scopes & case when q.lease <> 0 then $15::int2 else $12::int2 end = 0 then c.refusal when """
+         case when c.scopes & """
+    + _needed(b"case when q.lease <> 0 then $15::int2 else $12::int2 end")
+    + b""" = 0 then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status, l.token as lease_token,"""
     + _OLD
@@ -573,7 +594,11 @@ LEASE: Final = (
     + b""",
 request as materialized (
   select q.*, c.tenant_id, c.rate_limit, r.used, coalesce(l.held, false) as held,
-         case when c.scopes & $10::int2 <> $10::int2 then c.refusal when """
+         case when c.scopes & """
+    + _needed(b"$10")
+    + b""" <> """
+    + _needed(b"$10")
+    + b""" then c.refusal when """
     + _OVER_RATE
     + b""" then 2 else 0 end as status,
          exists (

@@ -223,8 +223,12 @@ class Store:
         Who waits counts as a miss, and as a hit once the entry is filled. Raises as `get`, and Forbidden.
         """
         hit = await self.get(caller, key, space=space)
-        if hit is not None:
-            return hit
+        return hit or await self.lease_or_wait(caller, key, seconds=seconds, wait=wait, space=space)
+
+    async def lease_or_wait(
+        self, caller: Caller, key: str, *, seconds: int, wait: float, space: int = Space.TENANT
+    ) -> Hit | int | None:
+        """`get_or_lease` after a `get` that missed."""
         deadline = self._waiting.now() + wait
         with self._waiting.spot((caller.tenant_id, space, key)) as spot:
             while True:
