@@ -16,6 +16,7 @@ from bench.service import HOST, Owner, Service
 BATCH = 256
 LOADERS = 4
 ATTEMPTS = 5
+STATEMENT = timedelta(milliseconds=5)  # from one of a hurried import to the next
 VALUE_BYTES = 480  # random ones, twice that in hexadecimal: the value has 1 KB
 
 
@@ -60,13 +61,16 @@ def _write_batch(connection: http.client.HTTPConnection, token: str, numbers: Se
 
 
 def copy_entries(dsn: str, owner: Owner, count: int) -> None:
-    """Write k0 … k<count-1> straight into the table, sealed as the store does: a million takes under a minute."""
+    """Write k0 … k<count-1> straight into the table, sealed as the store does: a million takes under a minute.
+
+    Their times are those of an import with one TTL: as many as a statement of the store writes have the same.
+    """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from accounts import keyring
     from accounts.models import DataKey
     from bench.service import disconnect_django
-    from cacheservice.entries import crypto
+    from cacheservice.entries import crypto, gather
 
     stored = DataKey.objects.get(tenant_id=owner.tenant_id, version=1)
     disconnect_django()
@@ -74,12 +78,13 @@ def copy_entries(dsn: str, owner: Owner, count: int) -> None:
     cipher = AESGCM(keyring.load().unwrap(wrapped, owner.tenant_id, 1))
 
     def rows() -> Iterator[tuple[object, ...]]:
-        now = datetime.now(UTC)
+        began = datetime.now(UTC) - STATEMENT * (count // gather.MAX_BATCH)
         for number in range(count):
             key, value, version = f"k{number}", new_value(), secrets.randbits(63)
             identity = crypto.Identity(owner.tenant_id, 0, key, 1, version, None)
             sealed = crypto.seal(cipher, identity, value)
-            yield (key, sealed, len(value), version, now, now + timedelta(days=1))
+            written = began + STATEMENT * (number // gather.MAX_BATCH)
+            yield (key, sealed, len(value), version, written, written + timedelta(days=1))
 
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute(

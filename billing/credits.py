@@ -6,7 +6,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import audit
-from accounts.models import Tenant
 from billing.models import Account, LedgerEntry, Plan
 from billing.plans import plan_of
 from billing.units import credits
@@ -40,9 +39,10 @@ def grant(tenant_id: int, kind: str, units: int, *, idempotency_key: str, actor:
 
 
 def grant_monthly() -> int:
-    """Give every tenant what its plan grants for the running UTC month, once; returns to how many it was new."""
+    """Give every account what its plan grants for the running UTC month, once; returns to how many it was new."""
     granted = 0
-    for tenant_id in Tenant.objects.filter(data_keys__isnull=False).values_list("id", flat=True).distinct():
+    kept = Account.objects.filter(tenant__data_keys__isnull=False)  # a deleted tenant's has none
+    for tenant_id in kept.values_list("tenant_id", flat=True).distinct():
         try:
             granted += grant_month(tenant_id)
         except Plan.DoesNotExist:

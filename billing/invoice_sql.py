@@ -34,6 +34,7 @@ event as (
   select tenant_id, api_key_id, expires_at, 0, 0, 0, 0, 0, -size,
          -size * (extract(epoch from expires_at) * 1000000)
   from entry where tenant_id = any(%(tenant_ids)s::bigint[]) and expires_at < (select at from until)
+    and expires_at <= statement_timestamp() + interval '1 minute'  -- which is later: for the planner, who knows it
 )
 select u.at, e.*
 from until u

@@ -1,8 +1,8 @@
-"""The server's entry: item operations take the lane, everything else Django.
+"""The server's entry: item operations take the lane, calls of AI APIs the gateway, everything else Django.
 
-          ┌ lane    GET HEAD PUT PATCH DELETE /api/v1/cache/:key
-ASGI ─────┤
-          └ Django  all of /api/v1, /console, /staff, /docs, /healthz, /readyz
+          ┌ lane     GET HEAD PUT PATCH DELETE /api/v1/cache/:key
+ASGI ─────┼ gateway  /gateway/<provider>/…
+          └ Django   all of /api/v1, /console, /staff, /docs, /healthz, /readyz
 """
 
 import gc
@@ -26,6 +26,8 @@ from cacheservice.entries import items, lane, store  # noqa: E402
 from cacheservice.entries.callers import caller_of  # noqa: E402
 from cacheservice.errors import APIError, InvalidAPIKey, Unavailable  # noqa: E402
 from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
+from gateway import app as gateway  # noqa: E402
+from gateway import service  # noqa: E402
 
 log = structlog.get_logger(__name__)
 WITH_BODY = ("POST", *items.WITH_BODY)
@@ -41,6 +43,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         if settings.LANE and lane.takes(scope):
             await lane.respond(scope, receive, send, bodies)
+        elif gateway.takes(scope):
+            await gateway.respond(scope, receive, send, bodies)
         else:
             await respond(scope, receive, send)
     elif scope["type"] == "lifespan":
@@ -86,6 +90,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             try:
                 await store.start()
+                await service.start()
             except ImproperlyConfigured as error:  # the master keys; without this the server would run without a store
                 log.critical("refused_to_start", reason=str(error))
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -95,6 +100,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             gc.freeze()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
+            await service.stop()
             await store.stop()
             await send({"type": "lifespan.shutdown.complete"})
             return

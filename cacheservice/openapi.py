@@ -14,6 +14,7 @@ from accounts import key_schema, people_schema
 from billing import invoice_schema, usage_schema
 from cacheservice.entries import schema
 from cacheservice.views import safe_methods
+from gateway import budget_schema, provider_schema, spend_schema
 
 COMPONENTS = (
     *schema.COMPONENTS,
@@ -21,6 +22,9 @@ COMPONENTS = (
     *invoice_schema.COMPONENTS,
     *key_schema.COMPONENTS,
     *people_schema.COMPONENTS,
+    *provider_schema.COMPONENTS,
+    *budget_schema.COMPONENTS,
+    *spend_schema.COMPONENTS,
 )
 # Swagger UI sets style attributes; it needs no inline script.
 DOCS_POLICY = (
@@ -65,7 +69,7 @@ def document() -> dict[str, Any]:
 def finish(result: dict[str, Any], generator: SchemaGenerator, **kwargs: Any) -> dict[str, Any]:
     """drf-spectacular's postprocessing hook: the structs' schemas, HEAD, and how to authenticate."""
     _, schemas = msgspec.json.schema_components(COMPONENTS, ref_template="#/components/schemas/{name}")
-    for changes in ("PatchBody", "UpdateAPIKey"):
+    for changes in ("PatchBody", "UpdateAPIKey", "UpdateBudget"):
         schemas[changes]["minProperties"] = 1
     result["components"] = {"schemas": schemas, "securitySchemes": SECURITY}
     result["security"] = [{name: []} for name in SECURITY]
@@ -74,7 +78,7 @@ def finish(result: dict[str, Any], generator: SchemaGenerator, **kwargs: Any) ->
             operation.pop("security", None)
             if "requestBody" in operation:
                 operation["requestBody"]["required"] = True
-        if "get" in path and "put" in path:
+        if path.get("get", {}).get("operationId") == "get_entry":
             path["head"] = _head(path["get"])
     return result
 

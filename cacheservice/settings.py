@@ -87,6 +87,11 @@ STATEMENT_TIMEOUT_SECONDS = environment.integer("CACHE_STATEMENT_TIMEOUT_SECONDS
 RECEIPT_RETENTION_DAYS = environment.integer("CACHE_RECEIPT_RETENTION_DAYS", 90)
 SELLER = environment.text("CACHE_SELLER", "cacheservice")
 
+# The gateway.
+GATEWAY_ALLOW_NETWORKS = environment.networks("CACHE_GATEWAY_ALLOW_NETWORKS")
+GATEWAY_MAX_ANSWER_BYTES = environment.integer("CACHE_GATEWAY_MAX_ANSWER_BYTES", 10 * 1024 * 1024)
+GATEWAY_BYTES_IN_FLIGHT = environment.integer("CACHE_GATEWAY_BYTES_IN_FLIGHT", 128 * 1024 * 1024)
+
 # The console, and what a browser is told.
 PUBLIC_URL = environment.text("CACHE_PUBLIC_URL", "http://localhost:8000").rstrip("/")
 OPERATOR_EMAIL = environment.text("CACHE_OPERATOR_EMAIL", "operator@localhost")
@@ -325,6 +330,8 @@ CELERY_BEAT_SCHEDULE = {
     "month close": {"task": "cacheservice.entries.tasks.close_month", "schedule": crontab(minute=10)},
     "alerts": {"task": "console.tasks.alerts", "schedule": 60.0, "options": {"expires": 55}},
     "drop old messages": {"task": "console.tasks.drop_old", "schedule": crontab(hour=2, minute=40)},
+    "abandoned calls": {"task": "gateway.tasks.abandon", "schedule": 300.0, "options": {"expires": 290}},
+    "drop old spend events": {"task": "gateway.tasks.drop_old", "schedule": crontab(hour=2, minute=50)},
     "tenant deletions": {"task": "console.tasks.delete_due_tenants", "schedule": crontab(minute="*/10")},
 }
 

@@ -1,6 +1,7 @@
 """The end of a tenant: its API keys hold no more, its entries are gone, and nothing opens what a backup still has.
 
-What it used and owes stays: receipts, usage, ledger and invoices.
+What it used and owes stays: receipts, usage, ledger and invoices. What it spent at others through the gateway goes: it
+names the tenant's own users, and may hold prompts.
 
 An owner asks for it, and may take that back for some days, in which nothing changes. Then `delete_due` does it.
 """
@@ -21,6 +22,7 @@ from cacheservice.entries import sql
 from cacheservice.entries.purge import book_expired
 from console import alert_messages
 from console.models import Alert, AlertSettings, Delivery
+from gateway import retention
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,7 @@ def delete_tenant(tenant: Tenant, actor: str) -> None:
     while _expire(tenant.id) == BATCH:
         pass
     book_expired(tenant.id)
+    retention.drop_all(tenant.id)
     with transaction.atomic():
         _forget_people(tenant)
         destroyed, _ = DataKey.objects.filter(tenant=tenant).delete()

@@ -9,6 +9,9 @@ from billing.invoice_views import InvoicePreviewView, InvoicesView, InvoiceView
 from billing.usage_views import AccountView, TopEntriesView, UsageView
 from cacheservice import openapi, views
 from cacheservice.entries.views import BatchView, CollectionView, ItemView
+from gateway.budget_views import BudgetsView, BudgetView, PricesView, PriceView
+from gateway.provider_views import ProvidersView, ProviderView
+from gateway.spend_views import SpendPromptsView, SpendView
 
 urlpatterns = [
     path("api/v1/cache", CollectionView.as_view(), name="collection"),
@@ -25,6 +28,16 @@ urlpatterns = [
     path("api/v1/keys/<str:id>/rotate", APIKeyRotationView.as_view(), name="api-key-rotation"),
     path("api/v1/members", MembersView.as_view(), name="members"),
     path("api/v1/audit", AuditView.as_view(), name="audit"),
+    path("api/v1/gateway/providers", ProvidersView.as_view(), name="gateway-providers"),
+    path("api/v1/gateway/providers/<str:name>", ProviderView.as_view(), name="gateway-provider"),
+    path("api/v1/gateway/budgets", BudgetsView.as_view(), name="gateway-budgets"),
+    path("api/v1/gateway/budgets/<str:id>", BudgetView.as_view(), name="gateway-budget"),
+    path("api/v1/gateway/prices", PricesView.as_view(), name="gateway-prices"),
+    re_path(
+        r"^api/v1/gateway/prices/(?P<provider>[^/]+)/(?P<model>(?s:.+))$", PriceView.as_view(), name="gateway-price"
+    ),
+    path("api/v1/gateway/spend", SpendView.as_view(), name="gateway-spend"),
+    path("api/v1/gateway/spend/prompts", SpendPromptsView.as_view(), name="gateway-spend-prompts"),
     path("api/v1/openapi.json", openapi.document_view, name="openapi"),
     path("console/account/", include("allauth.urls")),
     path("console/", include("console.urls")),

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
 from billing.usage import Counted, Report, end_of, mean_bytes
 from console.templatetags.console import credits, number, percent, size, usd
 
@@ -41,6 +44,13 @@ class Chart(NamedTuple):
     def script(self) -> str:
         """The id of the element with `data`."""
         return f"chart-{self.id}"
+
+    @property
+    def body(self) -> SafeString:
+        """The table's rows: made here, for a template takes twice as long over the cells of a week's hours."""
+        cells = '<td class="number">{}</td>' * len(self.columns)
+        row = f'<tr><th scope="row">{{}}</th>{cells}</tr>'
+        return format_html_join("\n", row, ((name, *shown) for name, shown in self.rows))
 
 
 def over_time(id: str, title: str, starts: Sequence[datetime], group_by: str, *series: Series) -> Chart:

@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 from billing import account, usage
 from billing.account import Account
-from billing.rows import django_rows
 from billing.usage import Counts, Range
 from cacheservice.entries import collection
 from cacheservice.entries.collection import TopEntry
-from console import charts
+from console import charts, reports
 from console.charts import Chart
 
 TOP = 8  # entries
@@ -49,14 +48,14 @@ class Figures(NamedTuple):
 
 
 def read(tenant_id: int, asked: Range, *, entries: bool) -> Figures:
-    report = usage.read(django_rows, tenant_id, asked)
+    report = usage.read(reports.rows, tenant_id, asked)
     by = ("hits", "saved_usd") if entries else ()
     return Figures(
         asked,
         usage.total(report.rows),
-        account.read(django_rows, tenant_id),
-        account.storage_used(django_rows, tenant_id),
+        account.read(reports.rows, tenant_id),
+        account.storage_used(reports.rows, tenant_id),
         charts.hits(report.rows, asked.group_by),
         [make(report, asked.group_by) for make in (charts.credits_spent, charts.saved, charts.stored)],
-        {figure: collection.top(django_rows, tenant_id, figure, TOP) for figure in by},
+        {figure: collection.top(reports.rows, tenant_id, figure, TOP) for figure in by},
     )

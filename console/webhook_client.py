@@ -13,15 +13,15 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from django.conf import settings
 
+from accounts.networks import Address
+from cacheservice import egress
+
 CONNECT_SECONDS: Final = 5.0
 ATTEMPT_SECONDS: Final = 10.0  # all in all, however slowly the receiver dribbles its answer
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Request(NamedTuple):
@@ -60,37 +60,9 @@ def post(request: Request) -> int:
 def checked_url(url: str) -> SplitResult:
     """Its parts. Raises NotDelivered, saying what to change, for what is no URL of a receiver."""
     try:
-        parts = urlsplit(url)
-        port, host = parts.port, (parts.hostname or "").encode("idna").decode()
-    except (ValueError, UnicodeError):
-        raise NotDelivered("this is not a URL: give one like https://example.com/hook") from None
-    if parts.scheme not in _schemes() or not host or port == 0:
-        raise NotDelivered(f"give a URL that starts with {' or '.join(f'{scheme}://' for scheme in _schemes())}")
-    if parts.username is not None or parts.password is not None:
-        raise NotDelivered("a URL with a name or password in it is not used: the signature proves who sends")
-    if parts.fragment or not url.isprintable() or any(character.isspace() for character in url):
-        raise NotDelivered("leave out what is after #, spaces and line breaks")
-    return parts
-
-
-def is_allowed(address: Address) -> bool:
-    """Whether it is one of the public internet, or of the networks that the operator allows."""
-    if any(address in network for network in settings.WEBHOOK_ALLOW_NETWORKS):
-        return True
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_allowed(address.ipv4_mapped)
-        embedded = address.sixtofour or (
-            ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-        )
-        if embedded is not None:
-            return is_allowed(embedded)
-    return address.is_global and not address.is_multicast
-
-
-def _schemes() -> tuple[str, ...]:
-    """In clear only into networks that the operator vouches for."""
-    return ("https", "http") if settings.WEBHOOK_ALLOW_NETWORKS else ("https",)
+        return egress.checked_url(url, settings.WEBHOOK_ALLOW_NETWORKS)
+    except egress.Refused as error:
+        raise NotDelivered(str(error)) from None
 
 
 def _address(parts: SplitResult) -> Address:
@@ -100,12 +72,10 @@ def _address(parts: SplitResult) -> Address:
     except (OSError, UnicodeError):
         raise NotDelivered("the host's name does not resolve") from None
     addresses = [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
-    if not addresses or not all(is_allowed(address) for address in addresses):
-        raise NotDelivered("the host leads to a private or reserved address, where webhooks are not sent")
-    if parts.scheme == "http" and not all(
-        any(address in network for network in settings.WEBHOOK_ALLOW_NETWORKS) for address in addresses
-    ):
-        raise NotDelivered("http:// is used only inside of the operator's own networks: give an https:// URL")
+    try:
+        egress.check_addresses(addresses, parts.scheme, settings.WEBHOOK_ALLOW_NETWORKS)
+    except egress.Refused as error:
+        raise NotDelivered(str(error)) from None
     return addresses[0]
 
 

@@ -149,7 +149,10 @@ class SpendEvent(models.Model):
 
     class Meta:
         db_table = "gateway_spend_event"
-        indexes = [models.Index(fields=["tenant_id", "at"], name="gateway_spend_event_at")]
+        indexes = [
+            models.Index(fields=["tenant_id", "at"], name="gateway_spend_event_at"),
+            models.Index(fields=["at"], condition=models.Q(state=SpendState.RESERVED), name="gateway_spend_event_open"),
+        ]
 
     def __str__(self) -> str:
         return f"spend event {self.id} of tenant {self.tenant_id}"

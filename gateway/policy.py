@@ -37,7 +37,8 @@ TIME_SENSITIVE_WORDS = (
 )
 
 PersonalData = Literal["email", "phone", "card", "bank"]
-TTL = Annotated[int, Meta(ge=1, le=1_209_600)]
+MAX_TTL_SECONDS = 1_209_600
+TTL = Annotated[int, Meta(ge=1, le=MAX_TTL_SECONDS)]
 Seconds = Annotated[int, Meta(ge=1, le=3600)]
 Word = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_BYTES)]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_BYTES)]

@@ -102,17 +102,17 @@ def unthrottled(committed_db: None) -> None:
 @pytest.fixture(scope="session")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A real server on this worker's test database."""
-    with running_server(tmp_path_factory.mktemp("server") / "server.log", _server_environment(lane="on")) as running:
+    with running_server(tmp_path_factory.mktemp("server") / "server.log", server_environment(lane="on")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def server_without_lane(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The same with every request left to Django."""
-    with running_server(tmp_path_factory.mktemp("server") / "server.log", _server_environment(lane="off")) as running:
+    with running_server(tmp_path_factory.mktemp("server") / "server.log", server_environment(lane="off")) as running:
         yield running
 
 
-def _server_environment(lane: str) -> dict[str, str]:
+def server_environment(lane: str) -> dict[str, str]:
     url = make_conninfo(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"])
     return {**os.environ, "DATABASE_URL": url, "CACHE_LANE": lane}

@@ -1,6 +1,10 @@
-"""Pages of the console without a server: Django answers in this process, so that its queries can be counted."""
+"""Pages of the console without a server: Django answers in this process, so that its queries can be counted.
+
+Reports, which a server reads on its store's connections, are read on Django's own.
+"""
 
 from typing import Any
+from unittest.mock import patch
 
 from django.conf import settings
 from django.db import connection
@@ -10,6 +14,8 @@ from django.test import Client
 from django.test.client import ClientHandler
 from django.test.utils import CaptureQueriesContext
 
+from billing.rows import django_rows
+from console import reports
 from tests.console_cast import Person
 
 
@@ -26,7 +32,8 @@ def get(person: Person, page: str) -> Any:
     client = Client()
     client.handler = _Handler(enforce_csrf_checks=False)
     client.cookies[settings.SESSION_COOKIE_NAME] = person.session
-    return client.get(person.path(page))
+    with patch.object(reports, "rows", django_rows):
+        return client.get(person.path(page))
 
 
 def queries(person: Person, page: str) -> list[str]:

@@ -245,7 +245,9 @@ def recorded() -> set[str]:
         r'\b(?:record|_on)\((?![^"]*SERVICE)[^"]*"([a-z_]+\.[a-z_]+)"(?: if \w+ else "([a-z_]+\.[a-z_]+)")?'
     )
     sources = [
-        path for app in ("accounts", "billing", "cacheservice", "console") for path in (ROOT / app).rglob("*.py")
+        path
+        for app in ("accounts", "billing", "cacheservice", "console", "gateway")
+        for path in (ROOT / app).rglob("*.py")
     ]
     found = {action for path in sources for each in call.findall(path.read_text()) for action in each if action}
     assert {"api_key.create", "member.remove", "user.sign_in", "entry.open", "webhook.remove"} <= found

@@ -11,7 +11,7 @@ from allauth.socialaccount.models import SocialAccount
 
 from accounts.models import Membership, User
 from billing.models import Account
-from tests.conftest import _server_environment
+from tests.conftest import server_environment
 from tests.console_cast import Visitor, new_user
 from tests.oidc_provider import Provider, running_provider
 from tests.processes import RunningServer, running_server
@@ -39,7 +39,7 @@ def server(
         "CACHE_OIDC_CLIENT_SECRET": provider.client_secret,
     }
     log_path: Path = tmp_path_factory.mktemp("server") / "server.log"
-    with running_server(log_path, {**_server_environment(lane="on"), **settings}) as running:
+    with running_server(log_path, {**server_environment(lane="on"), **settings}) as running:
         yield running
 
 

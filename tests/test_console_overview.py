@@ -12,6 +12,8 @@ from accounts.policy import Role
 from billing import usage
 from billing.models import Account
 from cacheservice.entries.models import Entry, EntryStats, Space
+from console import charts
+from console.charts import Series
 from console.models import Alert
 from tests.console_cast import Person, new_person
 from tests.console_pages import get, queries
@@ -88,6 +90,20 @@ def test_chart_has_its_table(person: Person) -> None:
     assert full == [["3", "1", "75.0 %"]]
     assert [chart.title for chart in figures.others] == ["Credits spent", "Saved", "Storage"]
     assert all(len(chart.rows) == 24 for chart in figures.others)
+
+
+def test_table_of_a_chart_stands_in_the_page(person: Person) -> None:
+    page = get(person, "?range=24h")
+    [(start, cells)] = [(start, cells) for start, cells in page.context["figures"].hits.rows if cells[0] != "0"]
+    shown = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+    assert f'<tr><th scope="row">{start}</th>{shown}</tr>' in page.content.decode()
+
+
+def test_markup_in_the_table_of_a_chart_shows_as_text() -> None:
+    series = Series("A", ["<b>&"], shown=str, drawn=len)
+    chart = charts.over_time("parts", "Parts", [hour_ago()], "hour", series)
+    assert '<td class="number">&lt;b&gt;&amp;</td>' in chart.body
+    assert "<b>" not in chart.body
 
 
 def test_custom_range_is_widened_to_whole_hours(person: Person) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -221,6 +222,35 @@ def test_expired_entry_counts_to_its_expiry_booked_or_not() -> None:
         assert later.bill.lines == []
         assert Entry.objects.filter(tenant_id=tenant.id).exists() is not booked
         purge.book_expired(tenant.id)
+
+
+def test_running_month_reads_of_the_entries_only_those_that_expired() -> None:
+    """However many there are, it finds by index what has expired and is not booked, and counts it to its expiry."""
+    tenant = new_tenant("pro")
+    api_key = new_api_key(tenant)
+    now = timezone.now()
+    write(tenant, api_key, GB, now - timedelta(hours=3), now - timedelta(hours=1))
+    query(
+        "insert into entry (tenant_id, space, key, value, data_key_version, size, tags, version, api_key_id, "
+        "created_at, expires_at) select %s, 0, 'key ' || i, '\\x00', 1, 1, '{}', i, 1, now(), now() "
+        "+ i * interval '1 hour' from generate_series(1, 3000) as i",
+        [tenant.id],
+    )
+    query("analyze entry")
+    plans = []
+
+    def explained(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        plans.append("\n".join(line for (line,) in django_rows(f"explain {statement}", parameters)))
+        return django_rows(statement, parameters)
+
+    [unbooked] = drafts(explained, [tenant.id], months.of(now))
+    [plan] = [each for each in plans if "on entry" in each]
+    assert "entry_expires_at" in plan
+    assert "Seq Scan on entry" not in plan
+    purge.book_expired(tenant.id)
+    [booked] = drafts(django_rows, [tenant.id], months.of(now))
+    assert booked.usage == unbooked.usage
+    Entry.objects.filter(tenant_id=tenant.id).delete()
 
 
 def test_month_with_nothing_but_what_stands_in_it() -> None:

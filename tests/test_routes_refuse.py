@@ -14,6 +14,8 @@ from django.urls import URLPattern, URLResolver
 from accounts.models import APIKey, Tenant
 from billing.models import Invoice
 from cacheservice.urls import urlpatterns
+from gateway.models import Budget, ModelPrice, Provider
+from gateway.providers import ProviderSettings, delete_provider, put_provider
 from tests.cast import Cast, Key, cast_fixture, new_caller, new_key  # noqa: F401  a fixture
 from tests.client import Answer, Client
 from tests.processes import RunningServer
@@ -26,7 +28,8 @@ VALUE = "only tenant A may see this"
 class Operation:
     """A method of a route with the scope that it needs, a request that works, and what a stranger gets for it.
 
-    {key} stands for the key of an entry of tenant A, {id} for the id of an API key of it.
+    {key} stands for the key of an entry of tenant A and the name of a provider of it with a price, {id} for the id of
+    an API key of it and of a budget.
     """
 
     route: str
@@ -83,6 +86,7 @@ def one_result(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
 
 
 ITEM, CACHE, BATCH = "/api/v1/cache/{key}", "/api/v1/cache", "/api/v1/batch"
+PROVIDERS, BUDGETS, PRICES = (f"/api/v1/gateway/{name}" for name in ("providers", "budgets", "prices"))
 EMPTY: dict[str, Any] = {"keys": [], "total": 0, "storage_used_bytes": 0, "next_cursor": None}
 NOTHING_USED = {
     "hits": 0, "misses": 0, "writes": 0, "duplicates": 0, "deletes": 0, "credits": "0.00", "byte_seconds": "0.000000",
@@ -125,6 +129,22 @@ OPERATIONS = [
     Operation("api-key", "DELETE", "/api/v1/keys/{id}", "admin", answers(404)),
     Operation("members", "GET", "/api/v1/members", "admin", answers(200, members=[])),
     Operation("audit", "GET", "/api/v1/audit?actor=nobody", "admin", answers(200, events=[])),
+    Operation("gateway-providers", "GET", PROVIDERS, "admin", answers(200, providers=[])),
+    Operation("gateway-provider", "GET", f"{PROVIDERS}/{{key}}", "admin", answers(404)),
+    Operation("gateway-provider", "PUT", f"{PROVIDERS}/{{key}}", "admin",
+              answers(201, name="{key}", has_credential=False), '{"kind": "other", "base_url": "https://x.example.com"}'),
+    Operation("gateway-provider", "DELETE", f"{PROVIDERS}/{{key}}", "admin",
+              answers(200, name="{key}", deleted=False)),
+    Operation("gateway-budgets", "GET", BUDGETS, "read", answers(200, budgets=[])),
+    Operation("gateway-budgets", "POST", BUDGETS, "admin", answers(201, usd_per_day="5.00", model="{key}"),
+              '{"usd_per_day": "5", "model": "{key}"}', status=201),
+    Operation("gateway-budget", "PATCH", f"{BUDGETS}/{{id}}", "admin", answers(404), '{"usd_per_day": "9"}'),
+    Operation("gateway-budget", "DELETE", f"{BUDGETS}/{{id}}", "admin", answers(200, deleted=False)),
+    Operation("gateway-prices", "GET", PRICES, "read", answers(200, prices=[])),
+    Operation("gateway-price", "PUT", f"{PRICES}/{{key}}/a/model", "admin", answers(404), '{"per_call": "2"}'),
+    Operation("gateway-price", "DELETE", f"{PRICES}/{{key}}/a/model", "admin", answers(200, deleted=False)),
+    Operation("gateway-spend", "GET", "/api/v1/gateway/spend", "read", answers(200, spend=[])),
+    Operation("gateway-spend-prompts", "GET", "/api/v1/gateway/spend/prompts", "read", answers(200, prompts=[])),
     Operation("api-key-rotation", "POST", "/api/v1/keys/{id}/rotate", "admin", answers(404), "{}"),
 ]  # fmt: skip
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
@@ -138,19 +158,23 @@ def running(request: pytest.FixtureRequest) -> RunningServer:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of tenant A, and who may see it."""
+    """An entry of tenant A, and who may see it. There is a provider of the same name."""
 
     owner: Client
     key: str
     api_key: Key  # of the same tenant
 
     def everything(self) -> tuple[bytes, str | None]:
-        """And the API key as it is, but for its use."""
+        """And the API key as it is, but for its use, and the provider of the entry's name."""
         hit = self.owner.get(self.key)
         assert hit.json()["value"] == VALUE
         rows = self.owner.list(f"?prefix={self.key}").body.partition(b'"storage_used')[0]
         [api_key] = APIKey.objects.filter(id=self.api_key.row.id).values("name", "digest", "revoked_at")
-        return hit.body + rows + repr(api_key).encode(), hit.header("etag")
+        tenant_id = self.api_key.row.tenant_id
+        [provider] = Provider.objects.filter(tenant_id=tenant_id, name=self.key).values()
+        [price] = ModelPrice.objects.filter(tenant_id=tenant_id, provider=self.key).values()
+        [budget] = Budget.objects.filter(tenant_id=tenant_id).values()
+        return hit.body + rows + repr((api_key, provider, price, budget)).encode(), hit.header("etag")
 
     def send(self, operation: Operation, client: Client) -> Answer:
         return operation.send(client, self.key, self.api_key.id)
@@ -160,9 +184,12 @@ class Entry:
 def entry(running: RunningServer, cast: Cast) -> Iterator[Entry]:
     key = f"a-{secrets.token_hex(8)}"
     issue_invoice(cast.tenant_a)
+    set_provider(cast.tenant_a, key)
+    set_budget(cast.second.row)
     with Client(running.url, cast.first.token) as owner:
         assert owner.put(key, VALUE, tags=["a-tag"]).status == 201
         yield Entry(owner, key, cast.second)
+    delete_provider(cast.tenant_a.id, key, "the tests")  # a tenant may have only so many
 
 
 def issue_invoice(tenant: Tenant) -> None:
@@ -170,6 +197,17 @@ def issue_invoice(tenant: Tenant) -> None:
     content = {"seller": "us", "bill_to": VALUE, "rounding_rule": "", "lines": []}
     fields = {"kind": "invoice", "month": date(2020, 1, 1), "plan": "pro", "document": content, "total": 0}
     Invoice.objects.get_or_create(tenant_id=tenant.id, number=1, defaults=fields)
+
+
+def set_provider(tenant: Tenant, name: str) -> None:
+    """One without a credential, so that another host may be set for it; and the price of a model."""
+    put_provider(tenant.id, name, ProviderSettings(kind="openai"), "the tests")
+    ModelPrice.objects.create(tenant_id=tenant.id, provider=name, model="a/model", per_call=1)
+
+
+def set_budget(api_key: APIKey) -> None:
+    """One with the API key's id, if it is not there."""
+    Budget.objects.get_or_create(tenant_id=api_key.tenant_id, id=api_key.id, defaults={"usd_per_day": 1})
 
 
 def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -216,6 +254,8 @@ def test_request_works_for_who_may(operation: Operation, running: RunningServer)
     with Client(running.url, caller.token) as client:
         assert client.put(key, VALUE, tags=["a-tag"]).status == 201
     issue_invoice(caller.row.tenant)
+    set_provider(caller.row.tenant, key)
+    set_budget(caller.row)
     with Client(running.url, new_key(caller.row.tenant, [operation.scope]).token) as client:
         status, code = operation.outcome(operation.send(client, key, caller.id))
     assert (status, code) == (operation.status, "")

@@ -193,8 +193,12 @@ def _credits(units: int) -> bytes:
 
 
 def hit_headers(hit: Hit) -> tuple[tuple[bytes, bytes], ...]:
-    age = max(0, int(time.time()) - hit.created_at // 1_000_000)
-    return ((b"etag", requests.etag(hit.version).encode()), (b"age", b"%d" % age), _HIT)
+    return ((b"etag", requests.etag(hit.version).encode()), (b"age", b"%d" % age(hit)), _HIT)
+
+
+def age(hit: Hit) -> int:
+    """In seconds."""
+    return max(0, int(time.time()) - hit.created_at // 1_000_000)
 
 
 def miss_answer(key: str) -> Answer:

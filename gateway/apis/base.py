@@ -7,7 +7,24 @@ changed in place. Nothing here does I/O.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from gateway.apis import reading, stops, usages
+from gateway.apis.usages import Usage as Usage
+
 Body = Mapping[str, Any]
+
+DONE = b"[DONE]"  # the data of the last event of OpenAI's streams
+
+# What APIs that are not known here call their prompts, and how much they may answer.
+_PROMPTS = ("messages", "message", "prompt", "contents", "inputs")
+_LIMITS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "maxOutputTokens",
+    "num_predict",
+)
+_CHOICES = ("n", "best_of", "candidateCount", "num_return_sequences")
 
 
 class Event(NamedTuple):
@@ -18,17 +35,6 @@ class Event(NamedTuple):
     data: bytes  # of its `data:` fields
 
 
-class Usage(NamedTuple):
-    """What a provider says it counted."""
-
-    input_tokens: int = 0  # all of them, those from a cache included
-    cached_tokens: int = 0  # of the input: read from the provider's own cache
-    cache_write_tokens: int = 0  # of the input: written to it
-    output_tokens: int = 0  # all of them, reasoning included
-    reasoning_tokens: int = 0  # of the output
-    images: int = 0
-
-
 class API:
     """What holds for any JSON API that the gateway knows nothing of; the known ones say more."""
 
@@ -37,6 +43,8 @@ class API:
     converts: ClassVar[bool] = False
     # Members of a request's body that do not change its answer.
     ignored: ClassVar[tuple[str, ...]] = ("stream", "stream_options", "user", "metadata")
+    # Members of a request's body that hold the prompt; empty: all but the ignored ones and `model`.
+    prompts: ClassVar[tuple[str, ...]] = ()
 
     def randomness(self, body: Body) -> str | None:
         """Why the answer would be another one each time, such as `temperature>0`; None where it would not.
@@ -44,19 +52,26 @@ class API:
         Here: a `temperature` above 0, or none given where there is a prompt, without a `seed`; images and video
         without a `seed`.
         """
-        raise NotImplementedError
+        if any(isinstance(seed, int) for seed in reading.nested(body, ("seed",))):
+            return None
+        temperatures = list(reading.nested(body, ("temperature",)))
+        if any(temperature != 0 for temperature in temperatures):
+            return "temperature>0"
+        if temperatures or not any(True for _ in reading.nested(body, self.prompts or _PROMPTS)):
+            return None
+        return "temperature absent"
 
     def texts(self, body: Body) -> Iterator[str]:
         """The prompt's texts: what time-sensitive words and personal data are looked for in, and `normalized` is about.
 
-        Here: every string of the body but for its ignored members and `model`.
+        Here: every string of the members that hold the prompt, but for handles and files in base64.
         """
-        raise NotImplementedError
+        return reading.texts([body[name] for name in self._prompts(body)])
 
     def normalized(self, body: Body) -> Body:
         """The body as the fingerprint is made of under the policy `normalized`: in each of the prompt's texts, runs of
-        white space are one space, none at the ends, and Unicode case-folded."""
-        raise NotImplementedError
+        white space are one space, none at the ends, and Unicode case-folded. Names and addresses stay as they are."""
+        return {**body, **{name: reading.normalized(body[name]) for name in self._prompts(body)}}
 
     def streams(self, body: Body) -> bool:
         """Whether the client asks for a stream."""
@@ -73,38 +88,65 @@ class API:
 
     def ends(self, event: Event) -> bool:
         """Whether it is the stream's terminal event. Where an API has none, the end of the body is."""
-        raise NotImplementedError
+        return False
 
     def has_terminal_event(self) -> bool:
         return False
 
     def incomplete(self, answer: Body) -> str | None:
         """Why a whole JSON answer with status 200 is not to be stored: it was truncated, filtered, is an error, or
-        still under way. None: it may be."""
-        raise NotImplementedError
+        still under way. None: it may be. Short words for a header, with nothing of the answer's own in them."""
+        return stops.incomplete(answer)
 
     def longest_ttl(self, answer: Body) -> int | None:
         """Seconds after which what the answer names is gone (URLs of images); None: never."""
         return None
 
     def usage(self, answer: Body) -> Usage | None:
-        """What the answer says was used; None where it does not."""
-        raise NotImplementedError
+        """What the answer says was used; None where it does not, or says nonsense."""
+        return usages.usage_of(answer)
 
     def assemble(self, events: Sequence[Event]) -> Body:
         """The JSON answer that the events of a whole stream add up to. Where it does not convert: what `incomplete` and
         `usage` need of it (the last event's error, stop reason and usage). Raises ValueError for what is no such
-        stream, or one that told an error."""
-        raise NotImplementedError
+        stream, or one that told an error.
+
+        Here: the members of all events that are JSON objects, the latest of each.
+        """
+        answer: dict[str, Any] = {}
+        for event in events:
+            if not event.data or event.data == DONE:
+                continue
+            found = reading.loads(event.data)
+            if isinstance(found, dict):
+                if event.name == "error" or found.get("error") or found.get("type") == "error":
+                    raise ValueError("the stream tells of an error")
+                answer.update((name, value) for name, value in found.items() if value is not None)
+        if not answer:
+            raise ValueError("the stream holds no JSON objects")
+        return answer
 
     def replay(self, answer: Body) -> list[bytes]:
-        """The events of a stream that tells a stored JSON answer, usage included. Only where it converts."""
+        """The events of a stream that tells a stored JSON answer, usage included. Only where it converts. Raises
+        ValueError for what is no such answer."""
         raise NotImplementedError
 
     def worst_output(self, body: Body) -> int | None:
         """How many output tokens the body allows at most, all choices together; None: it does not say."""
-        raise NotImplementedError
+        limits = [limit for value in reading.nested(body, _LIMITS) if (limit := reading.limit(value)) is not None]
+        return max(limits) * self.choices(body) if limits else None
+
+    def choices(self, body: Body) -> int:
+        """How many answers to the one prompt the body asks for."""
+        counts = (reading.limit(value) for value in reading.nested(body, _CHOICES))
+        return max((count for count in counts if count), default=1)
 
     def images(self, body: Body) -> int:
         """How many images the body asks for."""
         return 0
+
+    def _prompts(self, body: Body) -> list[str]:
+        """The names of the members that hold it."""
+        if self.prompts:
+            return [name for name in self.prompts if name in body]
+        return [name for name in body if name not in self.ignored and name != "model"]

@@ -1,0 +1,112 @@
+"""Reading what others sent: JSON of any shape, in which nothing can be relied on."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+MOST_COUNTED = 10**12  # tokens and the like: more is nonsense, and would not fit where it is kept
+MOST_NESTING = 100  # of prompts that are rewritten
+
+# Members whose strings nobody reads: kinds of things, handles, contents of files.
+_NOT_READ = frozenset(
+    {"type", "role", "id", "tool_call_id", "tool_use_id", "call_id", "file_id", "status", "data", "file_data"}
+    | {"encrypted_content", "signature", "thought_signature", "media_type", "mime_type", "mimeType", "format"}
+    | {"detail", "cache_control"}
+)
+# Of the others, those in which white space and case matter.
+_EXACT = _NOT_READ | {"name", "filename", "url", "uri", "image_url", "file_url"}
+_FILE = re.compile(r"data:\S*|[A-Za-z0-9+/_=-]{200,}")  # as an address of its own, or in base64
+_ADDRESS = re.compile(r"https?://\S*")
+
+
+def loads(data: bytes) -> Any:
+    """Raises ValueError, also where it is nested too deeply."""
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
+def document(data: bytes) -> dict[str, Any]:
+    """The JSON object in an event's data. Raises ValueError."""
+    found = loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("an event is no JSON object")
+    return found
+
+
+def member(holder: Any, name: str) -> Any:
+    """None where the holder is no object, too."""
+    return holder.get(name) if isinstance(holder, dict) else None
+
+
+def items(value: Any) -> list[Any]:
+    """Empty where it is no list."""
+    return value if isinstance(value, list) else []
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def count(value: Any) -> int:
+    """A number of tokens or images; null and absent are 0. Raises ValueError for nonsense."""
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_COUNTED:
+        raise ValueError("this is no count")
+    return value
+
+
+def limit(value: Any) -> int | None:
+    """What a request allows at most; None where it does not say so understandably."""
+    try:
+        return count(value) or None
+    except ValueError:
+        return None
+
+
+def nested(body: Mapping[str, Any], names: Iterable[str]) -> Iterator[Any]:
+    """The values, null ones left out, of these members of the body, and of the objects that it has as members: many
+    APIs keep parameters in an object of its own (`options`, `parameters`, `generationConfig`, `input`)."""
+    names = tuple(names)
+    for holder in (body, *(value for name, value in body.items() if name != "metadata")):
+        if isinstance(holder, Mapping):
+            yield from (holder[name] for name in names if holder.get(name) is not None)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """The strings in a JSON value that people read or write, in its order."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            if not _FILE.fullmatch(value):
+                yield value
+        elif isinstance(value, list):
+            stack.extend(reversed(value))
+        elif isinstance(value, dict):
+            stack.extend(held for name, held in reversed(value.items()) if not _skipped(value, name, _NOT_READ))
+
+
+def normalized(value: Any, depth: int = 0) -> Any:
+    """The value with its prose, which is its `texts` but for names and addresses, without what white space and case
+    make different. What is nested absurdly deep stays as it is."""
+    if isinstance(value, str):
+        return value if _FILE.fullmatch(value) or _ADDRESS.fullmatch(value) else " ".join(value.split()).casefold()
+    if depth == MOST_NESTING:
+        return value
+    if isinstance(value, list):
+        return [normalized(held, depth + 1) for held in value]
+    if isinstance(value, dict):
+        return {
+            name: held if _skipped(value, name, _EXACT) else normalized(held, depth + 1) for name, held in value.items()
+        }
+    return value
+
+
+def _skipped(holder: dict[str, Any], name: str, skipped: frozenset[str]) -> bool:
+    # A document that is plain text has it where others have base64.
+    return name in skipped and not (name == "data" and holder.get("type") == "text")

@@ -1,0 +1,237 @@
+"""The gateway's ASGI application: `/gateway/<provider>/<path of its API>`, beside the lane.
+
+    request ─▶ caller, provider, plan ─┬─ stored answer ─────────────────────────▶ HIT
+                                       ├─ flight under way for the same key ─────▶ COALESCED
+                                       └─ new flight (fetch.py) ─────────────────▶ MISS, REFRESH, BYPASS
+
+Every request leaves one spend event: hits and joined flights here, calls where they are settled.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import structlog
+
+from cacheservice import http
+from cacheservice.entries import items
+from cacheservice.entries.callers import caller_of
+from cacheservice.entries.models import Space
+from cacheservice.entries.operations import Caller
+from cacheservice.entries.store import Hit
+from cacheservice.errors import AddressNeeded, APIError, InsufficientCredits, InternalError, InvalidAPIKey
+from cacheservice.http import BodyReader, Receive, Scope, Send
+from gateway import embeddings, requests, service
+from gateway.delivery import BrokenOff, Delivered, cache_headers, deliver, saved_by, stored_answer, usage_of
+from gateway.errors import ProviderUnknown, UpstreamFailed, error_body
+from gateway.exchange import Exchange
+from gateway.flights import Flight
+from gateway.models import CacheStatus, Kind, SpendState
+from gateway.plan import Asked
+from gateway.service import Gateway
+
+log = structlog.get_logger(__name__)
+SCOPE = "gateway"
+
+
+def takes(scope: Scope) -> bool:
+    raw_path: bytes = scope["raw_path"]
+    return raw_path.startswith(requests.PREFIX)
+
+
+async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader) -> None:
+    """Answer one request."""
+    headers = dict(scope["headers"])
+    request_id = http.request_id(headers.get(b"x-request-id"))
+    started = False
+
+    async def noted(message: http.Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
+
+    caller: Caller | None = None
+    kind: str = Kind.OPENAI
+    extra: tuple[http.Header, ...] = ()
+    body = b""
+    exchange: Exchange | None = None
+    try:
+        gateway = service.current()
+        caller = await caller_of(gateway.store, scope, headers)
+        body = await items.read_body(gateway.store, caller, SCOPE, bodies, receive, headers)
+        exchange = await _exchange(gateway, caller, scope, headers, body, request_id)
+        kind = exchange.upstream.kind
+        await _answer(gateway, exchange, scope, receive, noted)
+        return
+    except BrokenOff:
+        raise
+    except APIError as error:
+        failure = error
+        if error.status >= 500 and not isinstance(error, UpstreamFailed):
+            log.error("request_failed", request_id=request_id, status=error.status, code=error.code)
+    except Exception:
+        log.exception("request_failed", request_id=request_id, status=500)
+        failure = InternalError("Something went wrong here; the operator has been told.")
+    finally:
+        bodies.release(body)
+    if started:  # the head is out: all that is left is to hang up
+        raise BrokenOff
+    if exchange is not None:
+        extra = cache_headers(exchange)
+    elif caller is not None and not isinstance(failure, InvalidAPIKey):
+        extra = http.rate_headers(caller.rate)
+    content = error_body(kind, failure, request_id)
+    answer = http.Answer(failure.status, (http.JSON, *failure.headers, *extra), content)
+    await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+
+
+async def _exchange(
+    gateway: Gateway, caller: Caller, scope: Scope, headers: dict[bytes, bytes], body: bytes, request_id: str
+) -> Exchange:
+    """Raises APIError."""
+    try:
+        name, path, query = requests.route(scope)
+        directives = requests.directives(headers)
+        tenancy = gateway.directory.known(caller.tenant_id) or await gateway.directory.get(caller.tenant_id)
+        upstream = tenancy.providers.get(name)
+        if upstream is None:
+            raise ProviderUnknown(name)
+    except APIError:
+        await gateway.store.authorise(caller, SCOPE)  # whoever may not ask learns only that
+        raise
+    own = headers.get(b"x-upstream-authorization")
+    asked = Asked(scope["method"], path, query, headers, body, own, directives)
+    return Exchange(
+        caller=caller,
+        tenancy=tenancy,
+        upstream=upstream,
+        asked=asked,
+        plan=gateway.planner.plan(upstream, asked),
+        headers=requests.for_upstream(scope["headers"]),
+        request_id=request_id,
+        at=datetime.now(UTC),
+    )
+
+
+async def _answer(gateway: Gateway, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        hit = await _look_up(gateway, exchange)
+    except AddressNeeded:
+        exchange.caller = await caller_of(gateway.store, scope, exchange.asked.headers)
+        hit = await _look_up(gateway, exchange)
+    if hit is not None:
+        await _send_hit(gateway, exchange, hit, send)
+    elif embeddings.splits(exchange):
+        await embeddings.respond(gateway, exchange, send)
+    else:
+        await _fly(gateway, exchange, receive, send)
+
+
+async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
+    """The stored answer, if one will do; else the exchange says what kind of call it becomes. Raises APIError."""
+    directives = exchange.asked.directives
+    if exchange.plan.bypass:
+        exchange.bypass(exchange.plan.bypass)
+    elif not directives.store:
+        exchange.bypass("no-store")
+    elif not directives.read:
+        exchange.cache, exchange.reason = CacheStatus.REFRESH, "no-cache"
+    if exchange.cache is not CacheStatus.MISS or embeddings.splits(exchange):
+        await gateway.store.authorise(exchange.caller, SCOPE)
+        return None
+    try:
+        if directives.max_age is not None:
+            known = await gateway.store.get(exchange.caller, exchange.plan.key, wanted=False, space=Space.GATEWAY)
+            if known is not None and items.age(known) > directives.max_age:
+                exchange.cache, exchange.reason = CacheStatus.REFRESH, "max-age"
+            if known is None or exchange.cache is CacheStatus.REFRESH:
+                return None
+        return await _hit(gateway, exchange)
+    except InsufficientCredits:
+        exchange.bypass(InsufficientCredits.code)
+    except InternalError:  # the entry does not open: another answer takes its place
+        exchange.cache, exchange.reason = CacheStatus.REFRESH, "unreadable"
+    return None
+
+
+async def _hit(gateway: Gateway, exchange: Exchange) -> Hit | None:
+    """The entry; one that is being put just now is waited for."""
+    while True:
+        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY)
+        if hit is not None:
+            exchange.cache = CacheStatus.HIT
+            return hit
+        flight = gateway.flights.under_way(exchange.place)
+        if flight is None or not flight.ended:
+            return None
+        await asyncio.shield(flight.landed)
+        if flight.outcome is None or flight.outcome.unstored:
+            return None
+
+
+async def _send_hit(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send) -> None:
+    try:
+        answer = stored_answer(exchange, hit)
+    except ValueError:
+        await gateway.store.refund(hit.charge)
+        raise InternalError(
+            "The stored answer cannot be shown: send the request with 'Cache-Control: no-cache'."
+        ) from None
+    if not await http.send_answer(send, answer, exchange.request_id):
+        await gateway.store.refund(hit.charge)
+    gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, usage_of(exchange, hit), Decimal(0), saved_by(hit)))
+
+
+async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
+    """Join the flight for the same key, or start one."""
+    shared = exchange.cache is CacheStatus.MISS
+    flight = gateway.flights.under_way(exchange.place) if shared else None
+    joined = flight is not None
+    if flight is None:
+        flight = gateway.flights.start(
+            exchange.place if shared else None, lambda flight: gateway.fetcher.fetch(flight, exchange)
+        )
+    else:
+        exchange.cache = CacheStatus.COALESCED
+    status = 0
+    try:
+        with gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
+            status = (await _deliver_while_connected(receive, send, exchange, flight)).status
+    except APIError as error:
+        status = error.status
+        raise
+    finally:
+        if joined or not flight.booked:
+            saved = None if flight.outcome is None else flight.outcome.cost
+            gateway.ledger.record(exchange.event(SpendState.SETTLED, status, None, Decimal(0), saved))
+
+
+async def _deliver_while_connected(receive: Receive, send: Send, exchange: Exchange, flight: Flight) -> Delivered:
+    """As `deliver`, until the client hangs up."""
+    delivery = asyncio.ensure_future(_deliver(send, exchange, flight))
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((delivery, gone), return_when=asyncio.FIRST_COMPLETED)
+        if delivery.done():
+            return delivery.result()
+        return Delivered(0, whole=False)
+    finally:
+        for task in (delivery, gone):
+            task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await gone
+
+
+async def _deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
+    begun = await flight.begun()
+    if isinstance(begun, Hit):  # another process made the call
+        exchange.cache = CacheStatus.COALESCED
+        whole = await http.send_answer(send, stored_answer(exchange, begun), exchange.request_id)
+        return Delivered(200, whole)
+    return await deliver(send, exchange, flight)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

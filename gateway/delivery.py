@@ -1,0 +1,172 @@
+"""What a client gets: a stored answer, or a flight's as it comes, in the form that it asked for."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from billing.units import credits
+from cacheservice import http
+from cacheservice.entries.items import age
+from cacheservice.entries.store import Hit
+from cacheservice.http import Header, Send
+from gateway.answers import Answer, Form, content_type_shown, events_of, shown, stored_form
+from gateway.apis.base import Event, Usage
+from gateway.errors import UpstreamFailed, error_event
+from gateway.exchange import Exchange
+from gateway.flights import Flight
+from gateway.models import CacheStatus
+from gateway.plan import decoded
+
+UNKNOWN = "unknown"
+# The upstream's own of these would contradict ours.
+_REPLACED = frozenset({b"age", b"cache-control", b"content-type", b"etag", b"x-content-type-options"})
+
+
+class Delivered(NamedTuple):
+    """What the client was sent."""
+
+    status: int
+    whole: bool  # else the client hung up, or the answer broke off
+
+
+def stored_answer(exchange: Exchange, hit: Hit) -> http.Answer:
+    """A hit as its answer. Raises ValueError where it cannot be shown as the client asked for it."""
+    api, streams = exchange.api, exchange.plan.streams
+    form, content_type = stored_form(hit)
+    body = (
+        shown(api, exchange.body, form, hit.value, streams=streams) if form is not Form.JSON or streams else hit.value
+    )
+    headers = (
+        (b"content-type", content_type_shown(api, form, content_type, streams=streams).encode("latin-1")),
+        (b"age", b"%d" % age(hit)),
+        (b"x-cache-cost", b"0"),
+        (b"x-cache-saved", usd(saved_by(hit))),
+        (b"x-credits-charged", credits(hit.charge.units).encode()),
+        *cache_headers(exchange),
+    )
+    return http.Answer(200, headers, body, hit.charge)
+
+
+def saved_by(hit: Hit) -> Decimal | None:
+    """USD that the miss took; None: unknown."""
+    return None if hit.charge.cost is None else Decimal(hit.charge.cost)
+
+
+def usage_of(exchange: Exchange, hit: Hit) -> Usage | None:
+    """What the stored answer says that the miss used."""
+    form, _ = stored_form(hit)
+    if form is Form.BYTES:
+        return None
+    api = exchange.api
+    document = api.assemble(events_of(hit.value)) if form is Form.EVENTS else decoded(hit.value)
+    return None if document is None else api.usage(document)
+
+
+async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
+    """The flight's answer. Raises APIError as long as nothing was sent; later the client is told in the stream."""
+    found = await flight.begun()
+    if isinstance(found, Hit):
+        raise AssertionError("a filled flight is delivered as the hit that it is")
+    answer = found
+    streams = exchange.plan.streams
+    if answer.form is Form.BYTES:
+        return await _pass_on(send, exchange, answer, flight.pieces(), flight)
+    if answer.form is Form.EVENTS and (streams or not exchange.api.converts):
+        return await _pass_on(send, exchange, answer, _events(exchange, flight), flight)
+    await flight.whole()
+    outcome = flight.outcome
+    status, body = answer.status, answer.body()
+    content_type = answer.content_type
+    if status == 200 and exchange.api.converts and (answer.form is Form.EVENTS) is not streams:
+        if outcome is None or outcome.broken:
+            raise UpstreamFailed(502, "upstream_broken", "The provider's answer broke off or cannot be read.")
+        body = shown(exchange.api, exchange.body, answer.form, body, streams=streams)
+        content_type = content_type_shown(exchange.api, answer.form, content_type, streams=streams)
+    elif status == 200 and answer.form is Form.JSON and outcome is not None and outcome.broken:
+        raise UpstreamFailed(502, "upstream_broken", "The provider's answer is not JSON, though it says so.")
+    cost = None if outcome is None else outcome.cost
+    if exchange.cache is CacheStatus.COALESCED:
+        money = ((b"x-cache-cost", b"0"), (b"x-cache-saved", usd(cost)))
+    else:
+        money = ((b"x-cache-cost", usd(cost)), (b"x-cache-saved", b"0"))
+    unstored = "" if outcome is None or exchange.reason else outcome.unstored
+    headers = (*passed_on(answer, content_type), *money, *cache_headers(exchange, unstored))
+    whole = await http.send_answer(send, http.Answer(status, headers, body), exchange.request_id)
+    return Delivered(status, whole)
+
+
+def cache_headers(exchange: Exchange, unstored: str = "") -> tuple[Header, ...]:
+    """What the cache did, and why; `unstored` is why the answer is not kept."""
+    name = exchange.cache.label
+    reason = exchange.reason or (f"not stored; {unstored}" if unstored else "")
+    headers: tuple[Header, ...] = ((b"x-cache", name.encode()),)
+    if reason:
+        headers += ((b"x-cache-reason", f"{name}; {reason}".encode("ascii", "replace")),)
+    key = exchange.asked.directives.key or exchange.plan.key
+    if key:
+        headers += ((b"x-cache-key", key.encode()),)
+    return (*headers, *http.rate_headers(exchange.caller.rate))
+
+
+async def _pass_on(
+    send: Send, exchange: Exchange, answer: Answer, pieces: AsyncIterator[bytes], flight: Flight
+) -> Delivered:
+    """Piece by piece, as they come."""
+    headers = [
+        *passed_on(answer, answer.content_type),
+        *cache_headers(exchange),
+        *http.COMMON_HEADERS,
+        (b"x-request-id", exchange.request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    whole = True
+    try:
+        async for piece in pieces:
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except UpstreamFailed as error:
+        whole = False
+        if answer.form is not Form.EVENTS:
+            raise BrokenOff from None
+        told = error_event(exchange.upstream.kind, error, exchange.request_id)
+        await send({"type": "http.response.body", "body": told, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return Delivered(answer.status, whole)
+
+
+class BrokenOff(Exception):
+    """The answer ended early after its head was sent: the connection must not look as if it was whole."""
+
+
+async def _events(exchange: Exchange, flight: Flight) -> AsyncIterator[bytes]:
+    api, body = exchange.api, exchange.body
+    async for event in flight.events():
+        yield api.client_events(event, body)
+    events = flight.answer.events if flight.answer is not None else []
+    broken = flight.outcome is not None and flight.outcome.broken and api.has_terminal_event()
+    if broken and not (events and _tells_error(events[-1])):
+        raise UpstreamFailed(502, "upstream_broken", "The provider's stream broke off before its end.")
+
+
+def _tells_error(event: Event) -> bool:
+    """Whether the upstream itself has told the client that something went wrong."""
+    return event.name == "error" or b'"error"' in event.data
+
+
+def passed_on(answer: Answer, content_type: str) -> tuple[Header, ...]:
+    """The upstream's headers, its request id by another name."""
+    kept = []
+    for name, value in answer.headers:
+        if name == b"x-request-id":
+            kept.append((b"x-upstream-request-id", value))
+        elif name not in _REPLACED:
+            kept.append((name, value))
+    return (*kept, (b"content-type", content_type.encode("latin-1")))
+
+
+def usd(amount: Decimal | None) -> bytes:
+    """Without an exponent and needless zeros."""
+    if amount is None:
+        return UNKNOWN.encode()
+    text = f"{amount:f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).encode()

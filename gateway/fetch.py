@@ -1,0 +1,241 @@
+"""A flight's course: lease, reservation, upstream, settlement, store.
+
+    lease ─▶ reserve ─▶ upstream (or the next provider) ─▶ pieces to the readers ─▶ settle ─▶ put
+
+Whatever happens on the way, the reservation is settled and the lease ended.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+import structlog
+from django.conf import settings
+
+from cacheservice.entries.models import Space
+from cacheservice.entries.requests import MAX_LEASE_SECONDS, MAX_WAIT_SECONDS, NewEntry
+from cacheservice.entries.store import Hit, Store
+from cacheservice.errors import APIError, TTLTooLong
+from gateway import plan as plans
+from gateway import pricing, upstreams
+from gateway.answers import Answer, stored_content_type
+from gateway.budgets import matching
+from gateway.errors import UpstreamFailed
+from gateway.exchange import Exchange
+from gateway.flights import Flight
+from gateway.ledger import Ledger, Reservation
+from gateway.models import CacheStatus, SpendState
+from gateway.outcomes import Outcome, outcome_of
+from gateway.providers import Upstream
+from gateway.upstreams import UpstreamError, Upstreams
+
+log = structlog.get_logger(__name__)
+
+# What another provider may do better.
+_TRY_ANOTHER = frozenset({429, 500, 502, 503, 504, 529})
+_OVERLOADED = "Too many large answers are coming in at once: try again shortly."
+
+
+class Fetcher:
+    """Flies flights."""
+
+    def __init__(self, store: Store, upstreams: Upstreams, ledger: Ledger) -> None:
+        self._store, self._upstreams, self._ledger = store, upstreams, ledger
+        self._bytes = 0  # of the answers of all flights
+
+    async def fetch(self, flight: Flight, exchange: Exchange) -> None:
+        """The answer to the exchange, for all who read the flight; stored if it may be."""
+        token: int | None = None
+        try:
+            if exchange.cache is CacheStatus.MISS and exchange.stores:
+                token = await self._lease(flight, exchange)
+                if flight.filled is not None:
+                    flight.end()
+                    return
+            outcome = await self._call(flight, exchange)
+            if await self._stored(flight, exchange, outcome, token or 0):
+                token = None
+        except APIError as error:
+            flight.end(error)
+        except asyncio.CancelledError:
+            flight.end()
+            raise
+        except Exception:
+            log.exception("fetch_failed", request_id=exchange.request_id)
+            flight.end(UpstreamFailed(500, "internal_error", "Something went wrong here; the operator has been told."))
+        finally:
+            self._bytes -= 0 if flight.answer is None else flight.answer.size
+            if token:
+                await self._give_back(exchange, token)
+
+    async def _lease(self, flight: Flight, exchange: Exchange) -> int | None:
+        """A token, or the answer that another process got meanwhile, as the flight's; or neither, after a long wait."""
+        most = exchange.upstream.policy.total_seconds
+        found = await self._store.lease_or_wait(
+            exchange.caller,
+            exchange.plan.key,
+            seconds=min(most, MAX_LEASE_SECONDS),
+            wait=min(most, MAX_WAIT_SECONDS),
+            space=Space.GATEWAY,
+        )
+        if isinstance(found, Hit):
+            flight.filled = found
+            return None
+        return found
+
+    async def _call(self, flight: Flight, exchange: Exchange) -> Outcome:
+        """Raises APIError, where there is no whole answer."""
+        reservation = await self._reserve(exchange)
+        flight.booked = True
+        started = time.monotonic()
+        unknown = True  # what it cost, until something says so
+        answer: Answer | None = None
+        outcome: Outcome | None = None
+        upstream = exchange.upstream
+        try:
+            upstream, response = await self._send(exchange)
+            try:
+                answer = Answer(response.status, response.headers)
+                flight.begin(answer)
+                async for piece in response.chunks():
+                    self._bytes += len(piece)
+                    answer.add(piece)
+                    if self._bytes > settings.GATEWAY_BYTES_IN_FLIGHT:
+                        raise UpstreamFailed(503, "overloaded", _OVERLOADED)
+                    flight.wake()
+            finally:
+                await response.close()
+            outcome = outcome_of(exchange.api, answer)
+            unknown = outcome.broken or response.lost > 0
+        except UpstreamError as error:
+            unknown = error.began
+            raise UpstreamFailed(error.status, error.code, error.message) from None
+        except ValueError as error:
+            raise UpstreamFailed(502, "upstream_broken", f"The provider's answer cannot be read: {error}.") from None
+        finally:
+            seconds = Decimal(round((time.monotonic() - started) * 1000)) / 1000
+            outcome = self._settle(exchange, reservation, upstream, answer, outcome, seconds, unknown=unknown)
+            flight.outcome = outcome
+        flight.end()
+        return outcome
+
+    async def _reserve(self, exchange: Exchange) -> Reservation:
+        budgets = matching(exchange.tenancy.budgets, exchange.caller.api_key_id, exchange.plan.model)
+        worst = _worst_case(exchange) if budgets else None
+        return await self._ledger.reserve(exchange.call(), budgets, worst)
+
+    async def _send(self, exchange: Exchange) -> tuple[Upstream, upstreams.Answer]:
+        """The answer of the first provider that gives a good one, else the last one's. Raises UpstreamError."""
+        asked, body = exchange.asked, exchange.asked.body
+        if exchange.plan.streams:
+            wanted = exchange.api.upstream_body(exchange.body)
+            body = body if wanted is exchange.body else msgspec.json.encode(wanted)
+        request = upstreams.Request(asked.method, asked.path, asked.query, exchange.headers, body)
+        candidates = _candidates(exchange)
+        began = False
+        for upstream in candidates:
+            last = upstream is candidates[-1]
+            if upstream.unusable and asked.own_credential is None:
+                raise UpstreamFailed(503, "credential_unusable", upstream.unusable)
+            try:
+                response = await self._upstreams.send(upstream, request, asked.own_credential)
+            except UpstreamError as error:
+                began = error.began = began or error.began
+                if last:
+                    raise
+                continue
+            if last or response.status not in _TRY_ANOTHER:
+                return upstream, response
+            await response.close()
+        raise AssertionError("there is a last candidate")
+
+    def _settle(
+        self,
+        exchange: Exchange,
+        reservation: Reservation,
+        upstream: Upstream,
+        answer: Answer | None,
+        outcome: Outcome | None,
+        seconds: Decimal,
+        *,
+        unknown: bool,
+    ) -> Outcome:
+        """Book what the call cost: nothing where the upstream did not do it, the worst case where nobody knows."""
+        if outcome is None:
+            outcome = Outcome({}, None, "interrupted", broken=True)
+        cost: Decimal | None = Decimal(0)
+        if outcome.broken and unknown:
+            cost = None
+        elif answer is not None and answer.status == 200:
+            rates = exchange.tenancy.prices.get((upstream.name, exchange.plan.model))
+            cost = pricing.price(upstream.kind, exchange.plan.model, outcome.usage, rates, seconds)
+        outcome = outcome._replace(cost=cost)
+        state = SpendState.UNKNOWN if unknown else SpendState.SETTLED
+        status = 0 if answer is None else answer.status
+        self._ledger.settle(reservation, exchange.event(state, status, outcome.usage, cost))
+        return outcome
+
+    async def _stored(self, flight: Flight, exchange: Exchange, outcome: Outcome, token: int) -> bool:
+        """Whether the answer was put, which ends the lease."""
+        answer = flight.answer
+        if answer is None or outcome.unstored or not exchange.stores or exchange.cache is CacheStatus.BYPASS:
+            return False
+        value = answer.body()
+        if len(value) > settings.MAX_VALUE_BYTES:
+            return False
+        ttl: int | None = plans.ttl(
+            exchange.upstream, exchange.api, exchange.body, outcome.document, exchange.asked.directives.ttl
+        )
+        content_type = stored_content_type(answer.form, answer.content_type)
+        cost = None if outcome.cost is None else f"{outcome.cost:f}"
+        tags = list(exchange.asked.directives.tags)
+        for _ in range(2):
+            try:
+                entry = NewEntry(value, content_type, ttl, tags, cost)
+                await self._store.put(exchange.caller, exchange.plan.key, entry, lease=token, space=Space.GATEWAY)
+            except TTLTooLong:
+                ttl = None  # the tenant's own
+                continue
+            except APIError as error:  # the client has its answer
+                log.info("answer_not_stored", request_id=exchange.request_id, code=error.code)
+                return False
+            return True
+        return False
+
+    async def _give_back(self, exchange: Exchange, token: int) -> None:
+        try:
+            await self._store.delete(exchange.caller, exchange.plan.key, lease=token, space=Space.GATEWAY)
+        except APIError as error:  # then it runs out
+            log.info("lease_not_given_back", request_id=exchange.request_id, code=error.code)
+
+
+def _candidates(exchange: Exchange) -> list[Upstream]:
+    """The provider, and those to fall back on; a credential that the client brought is for the first alone."""
+    providers: Mapping[str, Upstream] = exchange.tenancy.providers
+    if exchange.asked.own_credential is not None:
+        return [exchange.upstream]
+    return [exchange.upstream, *(providers[name] for name in exchange.upstream.fallbacks if name in providers)]
+
+
+def _worst_case(exchange: Exchange) -> Decimal | None:
+    """In USD, of the dearest of the providers that may be asked; None: unknown."""
+    if not exchange.plan.model and exchange.asked.method != "POST":
+        return Decimal(0)  # lists of models and the like
+    worst = [
+        pricing.worst_case(
+            upstream.kind,
+            exchange.plan.model,
+            len(exchange.asked.body),
+            exchange.api.worst_output(exchange.body),
+            exchange.api.images(exchange.body),
+            exchange.tenancy.prices.get((upstream.name, exchange.plan.model)),
+            upstream.policy.max_output_tokens,
+            image_parts=pricing.count_image_parts(exchange.body),
+            seconds=upstream.policy.total_seconds,
+        )
+        for upstream in _candidates(exchange)
+    ]
+    known = [amount for amount in worst if amount is not None]
+    return max(known) if len(known) == len(worst) else None

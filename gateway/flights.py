@@ -1,0 +1,149 @@
+"""Calls to upstreams that are under way, each with any number of requests that want its answer.
+
+A flight is one call. Whoever asked first and whoever joins read the same pieces, each at its own pace; a flight goes on
+when its readers leave, or is cancelled with the last of them, as the policy says. Its bytes stay until it has landed,
+for a late joiner wants the first ones too: so they are bounded, for each flight and over all.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias, TypeVar
+
+from cacheservice.entries.store import Hit
+from cacheservice.errors import APIError, Unavailable
+from gateway.answers import Answer
+from gateway.apis.base import Event
+from gateway.outcomes import Outcome
+
+T = TypeVar("T")
+Place: TypeAlias = tuple[int, str]  # tenant, key of the entry
+
+
+class Flight:
+    """One call. `error` is what its readers get, at once or in the middle of an answer."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.filled: Hit | None = None  # another process made the call, and this is its answer
+        self.error: APIError | None = None
+        self.outcome: Outcome | None = None  # what is known of the whole answer, once it is in
+        self.booked = False  # its spend event is the call's, and not left to the request that asked first
+        self.ended = False  # nothing more comes
+        self.landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # and is stored, or will not be
+        self.readers = 0
+        self.cancel: Callable[[], bool] = lambda: False  # its call, when `Flights` has started it
+        self._waiters: list[asyncio.Future[None]] = []
+
+    # Who flies it
+
+    def begin(self, answer: Answer) -> None:
+        self.answer = answer
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something new to read."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def end(self, error: APIError | None = None) -> None:
+        """Once; later calls change nothing."""
+        if not self.ended:
+            self.ended, self.error = True, error
+            self.wake()
+
+    # Who reads it
+
+    async def begun(self) -> Answer | Hit:
+        """The answer, when its head is there. Raises APIError when none will come."""
+        while self.answer is None and self.filled is None and not self.ended:
+            await self._change()
+        found = self.answer or self.filled
+        if found is None:
+            raise self.error or Unavailable("The call was given up: try again.")
+        return found
+
+    async def whole(self) -> None:
+        """Raises APIError when the answer broke off."""
+        while not self.ended:
+            await self._change()
+        if self.error is not None:
+            raise self.error
+
+    async def events(self) -> AsyncIterator[Event]:
+        """From the first to the last, as they come. Raises APIError as `whole`."""
+        async for event in self._all(self.answer.events if self.answer else []):
+            yield event
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        async for piece in self._all(self.answer.pieces if self.answer else []):
+            yield piece
+
+    async def _all(self, items: list[T]) -> AsyncIterator[T]:
+        position = 0
+        while True:
+            while position < len(items):
+                yield items[position]
+                position += 1
+            if self.ended:
+                break
+            await self._change()
+        if self.error is not None:
+            raise self.error
+
+    async def _change(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+
+class Flights:
+    """All that are under way in this process."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[Place, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def under_way(self, place: Place) -> Flight | None:
+        return self._by_place.get(place)
+
+    def start(self, place: Place | None, fly: Callable[[Flight], Awaitable[None]]) -> Flight:
+        """`place`: where others may join it; None: nobody may. `fly` must `end` it."""
+        flight = Flight()
+        if place is not None:
+            self._by_place[place] = flight
+        task = asyncio.create_task(self._fly(flight, place, fly))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        flight.cancel = task.cancel
+        return flight
+
+    @contextmanager
+    def reading(self, flight: Flight, *, cancel: bool) -> Iterator[None]:
+        """With `cancel`, the flight ends when its last reader leaves before it has."""
+        flight.readers += 1
+        try:
+            yield
+        finally:
+            flight.readers -= 1
+            if cancel and not flight.readers and not flight.ended:
+                flight.cancel()
+
+    async def close(self, seconds: float) -> None:
+        """Let what is under way land, for so long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _fly(self, flight: Flight, place: Place | None, fly: Callable[[Flight], Awaitable[None]]) -> None:
+        try:
+            await fly(flight)
+        finally:
+            flight.end(Unavailable("The call was given up: try again."))
+            if place is not None and self._by_place.get(place) is flight:
+                del self._by_place[place]
+            flight.landed.set_result(None)

@@ -1,0 +1,162 @@
+"""What is to be done with a request, decided from the request and its provider's policy alone.
+
+Most requests that are answered from the cache are byte for byte repeats, and a plan depends on nothing but bytes: so
+plans are kept, and a repeat costs one SHA-256 instead of parsing, canonical JSON and a look for personal data.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cacheservice.entries import nesting
+from gateway import personal_data, time_sensitive
+from gateway.apis import api_for
+from gateway.apis.base import API, Body
+from gateway.fingerprint import canonical, fingerprint, significant
+from gateway.providers import Upstream
+from gateway.requests import MAX_MODEL_BYTES, MAX_USER_BYTES, Directives
+
+KEPT_PLANS = 10_000
+MAX_PROMPT_CHARACTERS = 500  # of what spend events keep, where the policy lets them
+
+_NOT_JSON = "not a JSON object"
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Plan(NamedTuple):
+    """What every request with these bytes gets."""
+
+    api: API
+    model: str
+    user: str
+    streams: bool
+    fingerprint: bytes  # SHA-256; empty where the body has none
+    bypass: str  # why it is not cached; empty: it is
+
+    @property
+    def key(self) -> str:
+        """Of its entry."""
+        return self.fingerprint.hex()
+
+
+class Asked(NamedTuple):
+    """A request, as far as plans are concerned."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    own_credential: bytes | None
+    directives: Directives
+
+
+def decoded(body: bytes) -> Body | None:
+    """The JSON object that the body is; None if it is none."""
+    try:
+        return None if nesting.too_deep(body) else _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class Planner:
+    """Makes plans, and keeps the latest."""
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+
+    def plan(self, upstream: Upstream, asked: Asked) -> Plan:
+        place = (
+            upstream.tenant_id,
+            upstream.name,
+            upstream.revision,
+            asked.method,
+            asked.path,
+            asked.query,
+            significant(asked.headers),
+            asked.own_credential,
+            asked.directives.key,
+            hashlib.sha256(asked.body).digest(),
+        )
+        plan = self._plans.get(place)
+        if plan is None:
+            plan = _plan(upstream, asked)
+            if len(self._plans) >= KEPT_PLANS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[place] = plan
+        return plan
+
+
+def prompt(api: API, body: Body) -> str:
+    """What a spend event keeps of the prompt."""
+    kept: list[str] = []
+    left = MAX_PROMPT_CHARACTERS
+    for text in api.texts(body):
+        kept.append(text[:left])
+        left -= len(text) + 1
+        if left <= 0:
+            break
+    return "\n".join(kept).replace("\x00", "")
+
+
+def ttl(upstream: Upstream, api: API, body: Body, answer: Body, wanted: int | None) -> int:
+    """Seconds that the answer may be kept."""
+    policy = upstream.policy
+    if wanted is None:
+        sensitive = time_sensitive.is_time_sensitive(api.texts(body), policy.time_sensitive_words)
+        wanted = policy.time_sensitive_ttl if sensitive else policy.ttl
+    longest = api.longest_ttl(answer)
+    return min(wanted, policy.max_ttl, policy.max_ttl if longest is None else longest)
+
+
+def _plan(upstream: Upstream, asked: Asked) -> Plan:
+    body = decoded(asked.body) if asked.method == "POST" else None
+    api = api_for(upstream.kind, asked.path, body)
+    if body is None:
+        reason = _NOT_JSON if asked.method == "POST" else f"method {asked.method}"
+        return Plan(api, "", "", False, b"", reason)
+    streams = api.streams(body)
+    content = asked.directives.key.encode() or canonical(api, upstream, body, streams=streams)
+    if content is None:
+        digest, bypass = b"", "no canonical JSON"
+    else:
+        digest = _digest(upstream, asked, api, streams, content)
+        bypass = _bypass(upstream, api, body)
+    return Plan(api, _member(body, "model", MAX_MODEL_BYTES), _user(body), streams, digest, bypass)
+
+
+def _digest(upstream: Upstream, asked: Asked, api: API, streams: bool, content: bytes) -> bytes:
+    query = asked.query
+    if asked.directives.key:  # never the fingerprint of a body that happens to be its bytes
+        query += f"\nkey {streams and not api.converts}"
+    return fingerprint(upstream, asked.own_credential, asked.path, query, significant(asked.headers), content)
+
+
+def _bypass(upstream: Upstream, api: API, body: Body) -> str:
+    """Why the policy does not let it be cached; empty if it does."""
+    policy = upstream.policy
+    if not policy.cache:
+        return "policy"
+    if not policy.cache_random and (random := api.randomness(body)) is not None:
+        return random
+    if (policy.personal_data or policy.personal_patterns) and personal_data.found(api.texts(body), policy):
+        return "personal-data"
+    return ""
+
+
+def _user(body: Body) -> str:
+    """Whom the body says the request is for, as OpenAI's and Anthropic's clients do."""
+    metadata = body.get("metadata")
+    return _member(body, "user", MAX_USER_BYTES) or (
+        _member(metadata, "user_id", MAX_USER_BYTES) if isinstance(metadata, dict) else ""
+    )
+
+
+def _member(body: Body, name: str, most: int) -> str:
+    """A text member, cut to what is kept of it; empty without one."""
+    value = body.get(name)
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\x00", "").encode("utf-8", "replace")[:most].decode("utf-8", "ignore")

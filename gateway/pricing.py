@@ -1,0 +1,247 @@
+"""What a call costs in USD: by the tenant's own prices, else by the public price list of genai-prices.
+
+Where neither knows a price the cost is None, shown as unknown: it is never taken for 0. The list is the installed
+package's: it is never fetched from the internet, and a new version of the package brings new prices. It knows since
+when each price holds. What a provider charges beside tokens, such as its tools' web searches, is not counted.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.apis.base import Usage
+
+if TYPE_CHECKING:  # importing it takes 0.4 s: at the first price
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
+
+NANO_USD = Decimal("1e-9")
+MILLION = 1_000_000
+# What an image or file that a body sends or shows adds to its input at most, and an image that it asks for to the
+# output. The most that OpenAI's formulas give for an image in is 48,169 tokens (gpt-4o-mini, 8 tiles of 5,667 and
+# 2,833), and for one out 6,240 (gpt-image-1, high); Anthropic's are below 5,000. Of a file it covers some 20 pages.
+IMAGE_TOKENS = 50_000
+IMAGE_PARTS = frozenset({"image", "image_url", "input_image", "document", "file", "input_file"})
+
+MOST_MODELS = 4096  # names come from clients
+MAX_MODEL_LENGTH = 200
+
+
+class Rates(NamedTuple):
+    """A tenant's own prices of a model, in USD. None: not priced by that."""
+
+    input_per_million: Decimal | None = None
+    cached_input_per_million: Decimal | None = None  # None: as input
+    output_per_million: Decimal | None = None
+    per_call: Decimal | None = None
+    per_image: Decimal | None = None
+    per_second: Decimal | None = None  # of the upstream's time
+
+    @property
+    def by_tokens(self) -> bool:
+        return any(rate is not None for rate in self[:3])
+
+
+def price(
+    kind: str,
+    model: str,
+    usage: Usage | None,
+    rates: Rates | None,
+    seconds: Decimal = Decimal(0),
+    *,
+    tier: str | None = None,
+    base_url: str = "",
+) -> Decimal | None:
+    """What an answered call costs, with 9 decimal places, rounded half to even; None: not known.
+
+    `kind` is the provider's, `model` as the client named it; `usage` None: the answer told none. `seconds` is the
+    upstream's time. `tier` is the `service_tier` that the answer names. `base_url`, the provider's, finds the prices of
+    those that speak another one's format.
+    """
+    if rates is not None and any(rate is not None for rate in rates):
+        return _own_price(rates, usage, seconds)
+    found = _find(kind, base_url, model)
+    if found is None or usage is None:
+        return None
+    provider, info = found
+    prices = info.get_prices(datetime.now(UTC), _context(tier))
+    if not _covers(prices, usage):
+        return None
+    try:
+        cost = info.calc_price(_usage(usage), provider, price_context=_context(tier)).total_price
+    except ValueError:  # counts that contradict each other, such as more cached tokens than there were
+        return None
+    return _rounded(cost)
+
+
+def worst_case(
+    kind: str,
+    model: str,
+    request_bytes: int,
+    output_tokens: int | None,
+    images: int,
+    rates: Rates | None,
+    policy_max_output: int | None,
+    *,
+    image_parts: int = 0,
+    seconds: int = 3600,
+    choices: int = 1,
+    tier: str | None = None,
+    base_url: str = "",
+) -> Decimal | None:
+    """What a call may cost at most, before it goes upstream; None: not known, or not bounded.
+
+    Byte-level tokenizers make no more tokens than there are bytes: the input is at most `request_bytes`, those of the
+    body in UTF-8, and IMAGE_TOKENS for each of its `image_parts` (`count_image_parts`). The output is what the body
+    allows (`output_tokens`), else IMAGE_TOKENS for each of the `images` it asks for, else for each of the `choices` the
+    policy's maximum, else the model's context window. Each token at the highest price that its direction has.
+
+    `seconds` is the policy's total time, `tier` the body's `service_tier`: one that an account has by default instead
+    is counted when the call is settled.
+    """
+    found = _find(kind, base_url, model)
+    input_tokens = request_bytes + IMAGE_TOKENS * image_parts
+    output = output_tokens
+    if output is None and images:
+        output = IMAGE_TOKENS * images
+    if output is None:
+        most = policy_max_output or (found[1].context_window if found else None)
+        output = None if most is None else most * max(1, choices)
+    if rates is not None and any(rate is not None for rate in rates):
+        return _own_worst_case(rates, input_tokens, output, images, seconds)
+    if found is None:
+        return None
+    prices = found[1].get_prices(datetime.now(UTC), _context(tier))
+    highest = _highest(prices)
+    if highest is None:
+        return None
+    per_input, per_output, per_call = highest
+    if per_output and output is None:
+        return None
+    return _rounded((per_input * input_tokens + per_output * (output or 0)) / MILLION + per_call)
+
+
+def count_image_parts(body: Mapping[str, Any]) -> int:
+    """The images and files that a body sends or refers to, at any depth."""
+    count = 0
+    todo: list[Any] = [body]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            kind = value.get("type")
+            count += isinstance(kind, str) and kind in IMAGE_PARTS
+            todo.extend(member for member in value.values() if isinstance(member, Mapping | list))
+        else:
+            todo.extend(member for member in value if isinstance(member, Mapping | list))
+    return count
+
+
+def _own_price(rates: Rates, usage: Usage | None, seconds: Decimal) -> Decimal | None:
+    cost = (rates.per_call or Decimal(0)) + (rates.per_second or Decimal(0)) * seconds
+    if usage is None:
+        return None if rates.by_tokens or rates.per_image is not None else _rounded(cost)
+    per_input = rates.input_per_million or Decimal(0)
+    per_cached = per_input if rates.cached_input_per_million is None else rates.cached_input_per_million
+    per_output = rates.output_per_million or Decimal(0)
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    cost += (
+        per_input * (usage.input_tokens - cached) + per_cached * cached + per_output * usage.output_tokens
+    ) / MILLION
+    return _rounded(cost + (rates.per_image or Decimal(0)) * usage.images)
+
+
+def _own_worst_case(
+    rates: Rates, input_tokens: int, output_tokens: int | None, images: int, seconds: int
+) -> Decimal | None:
+    if rates.output_per_million and output_tokens is None:
+        return None
+    per_input = max(rates.input_per_million or Decimal(0), rates.cached_input_per_million or Decimal(0))
+    per_output = rates.output_per_million or Decimal(0)
+    return _rounded(
+        (per_input * input_tokens + per_output * (output_tokens or 0)) / MILLION
+        + (rates.per_call or Decimal(0))
+        + (rates.per_image or Decimal(0)) * max(1, images)
+        + (rates.per_second or Decimal(0)) * seconds
+    )
+
+
+@lru_cache(MOST_MODELS)
+def _find(kind: str, base_url: str, model: str) -> "tuple[Provider, ModelInfo] | None":
+    """The list's provider and model: by the base URL, else the kind, else whoever makes models of such a name.
+
+    Not by the package's own look-ups, which remember every name that they were ever asked for.
+    """
+    import re
+
+    from genai_prices.data_snapshot import get_snapshot
+
+    if not model or len(model) > MAX_MODEL_LENGTH:
+        return None
+    providers = get_snapshot().providers
+    name = model.lower()
+    provider = next((p for p in providers if base_url and re.match(p.api_pattern, base_url)), None)
+    if provider is None and kind != "other":
+        provider = next((p for p in providers if p.id == kind), None)
+    elif provider is None:
+        provider = next((p for p in providers if p.model_match is not None and p.model_match.is_match(name)), None)
+    info = None if provider is None else provider.find_model(name, all_providers=providers)
+    return None if provider is None or info is None else (provider, info)
+
+
+def _context(tier: str | None) -> dict[str, str] | None:
+    return {"service_tier": tier} if tier else None
+
+
+def _usage(usage: Usage) -> Any:
+    from genai_prices import Usage as ListUsage
+
+    counts = {
+        "input_tokens": usage.input_tokens,
+        "cache_read_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "output_tokens": usage.output_tokens,
+        "output_reasoning_tokens": usage.reasoning_tokens,
+        "output_image_tokens": usage.output_tokens if usage.images else 0,
+    }
+    return ListUsage(**{name: count for name, count in counts.items() if count})
+
+
+def _covers(prices: "ModelPrice", usage: Usage) -> bool:
+    """Whether it prices all that was used: what it does not, the list's own sum takes for 0."""
+    directions = {direction for direction, _, _ in _units(prices)}
+    return (
+        bool(usage.input_tokens or usage.output_tokens or "request" in directions)
+        and ("input" in directions or not usage.input_tokens)
+        and ("output" in directions or not usage.output_tokens)
+    )
+
+
+def _highest(prices: "ModelPrice") -> tuple[Decimal, Decimal, Decimal] | None:
+    """USD per million of input tokens, of output tokens, and per call; None where it prices neither."""
+    highest = {"input": Decimal(0), "output": Decimal(0), "request": Decimal(0)}
+    units = list(_units(prices))
+    for direction, _, amount in units:
+        highest[direction] = max(highest[direction], amount)
+    if not any(direction in ("input", "request") for direction, _, _ in units):
+        return None
+    return highest["input"], highest["output"], highest["request"] / 1000
+
+
+def _units(prices: "ModelPrice") -> list[tuple[str, str, Decimal]]:
+    """The direction, name and USD of its prices of tokens, per million, and of requests, per thousand. Of a price in
+    tiers the highest."""
+    found = []
+    for name, amount in vars(prices).items():
+        if amount is None:
+            continue
+        most = amount if isinstance(amount, Decimal) else max([amount.base, *(tier.price for tier in amount.tiers)])
+        if name == "requests_kcount":
+            found.append(("request", name, most))
+        elif name.endswith("_mtok"):
+            found.append(("output" if name.startswith("output") else "input", name, most))
+    return found
+
+
+def _rounded(cost: Decimal) -> Decimal:
+    return cost.quantize(NANO_USD, ROUND_HALF_EVEN)

@@ -1,0 +1,148 @@
+"""What a client asks of the gateway: the upstream's request line and headers, and what it says of caching.
+
+Raises InvalidRequest naming the header, the limit and what to send instead.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cacheservice.entries.requests import MAX_KEY_BYTES, MAX_TAG_BYTES, check_tags, shown
+from cacheservice.errors import InvalidRequest, NotFound
+from cacheservice.http import Scope
+from gateway.policy import MAX_TTL_SECONDS
+
+PREFIX = b"/gateway/"
+MAX_USER_BYTES = MAX_TAG_BYTES
+MAX_MODEL_BYTES = 256
+
+# The client's headers that stay here: they are about this connection, this service, or who asks it.
+_KEPT_BACK = frozenset(
+    {
+        b"accept-encoding",
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"keep-alive",
+        b"origin",
+        b"pragma",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"referer",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"via",
+        b"x-api-key",
+        b"x-real-ip",
+        b"x-request-id",
+        b"x-upstream-authorization",
+    }
+)
+_KEPT_BACK_PREFIXES = (b"x-cache-", b"x-forwarded-", b"sec-", b":")
+_PROVIDER = re.compile(rb"[a-z0-9][a-z0-9-]{0,62}")
+_PRINTABLE = re.compile(r"[\x20-\x7e\x80-\U0010ffff]+")
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+
+class Directives(NamedTuple):
+    """What the request says of caching."""
+
+    read: bool = True  # whether a stored answer will do
+    store: bool = True  # whether the answer may be stored
+    max_age: int | None = None  # seconds that a stored answer may be old
+    ttl: int | None = None
+    tags: tuple[str, ...] = ()
+    user: str = ""  # whom the spend is attributed to
+    key: str = ""  # instead of the fingerprint
+
+
+PLAIN = Directives()
+
+
+def route(scope: Scope) -> tuple[str, str, str]:
+    """The provider's name, the path below its base URL as the client escaped it, the query. Raises NotFound."""
+    name, slash, rest = scope["raw_path"][len(PREFIX) :].partition(b"/")
+    if not _PROVIDER.fullmatch(name) or not slash:
+        raise NotFound("There is nothing here: the gateway's paths are /gateway/<provider>/<path of its API>.")
+    try:
+        return name.decode(), "/" + rest.decode("ascii"), scope["query_string"].decode("ascii")
+    except UnicodeDecodeError:
+        raise InvalidRequest("path: escape what is not ASCII in it as %XX.") from None
+
+
+def directives(headers: Mapping[bytes, bytes]) -> Directives:
+    """Raises InvalidRequest."""
+    control = headers.get(b"cache-control")
+    read, store, max_age = (True, True, None) if control is None else _cache_control(control.decode("latin-1"))
+    ttl, tags = headers.get(b"x-cache-ttl"), headers.get(b"x-cache-tags")
+    return Directives(
+        read,
+        store,
+        max_age,
+        None if ttl is None else _ttl(ttl.decode("latin-1")),
+        () if tags is None else _tags(_text(headers, b"x-cache-tags")),
+        _text(headers, b"x-cache-user", MAX_USER_BYTES),
+        _text(headers, b"x-cache-key", MAX_KEY_BYTES),
+    )
+
+
+def for_upstream(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    """The headers that go upstream."""
+    return tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in headers
+        if name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+    )
+
+
+def _cache_control(text: str) -> tuple[bool, bool, int | None]:
+    """Whether a stored answer will do, whether to store, and how old it may be. Other directives say nothing here."""
+    read = store = True
+    max_age: int | None = None
+    for part in text.lower().split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name == "no-cache":
+            read = False
+        elif name == "no-store":
+            read = store = False
+        elif name == "max-age":
+            if not _DIGITS.fullmatch(value):
+                raise InvalidRequest("Cache-Control: send max-age as whole seconds, such as 'max-age=60'.")
+            max_age = int(value)
+    return read, store, max_age
+
+
+def _ttl(text: str) -> int:
+    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= MAX_TTL_SECONDS:
+        raise InvalidRequest(
+            f"X-Cache-TTL: '{shown(text)}' is not allowed; send 1 to {MAX_TTL_SECONDS} seconds, or leave it out."
+        )
+    return int(text)
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    return tuple(check_tags([tag for part in text.split(",") if (tag := part.strip())]))
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes, most: int | None = None) -> str:
+    """The header as UTF-8 text; empty without it."""
+    value = headers.get(name)
+    if value is None:
+        return ""
+    title = "-".join(part.capitalize() for part in name.decode().split("-"))
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{title}: it is not UTF-8; send it in UTF-8.") from None
+    if not _PRINTABLE.fullmatch(text) or (most is not None and len(value) > most):
+        limit = "" if most is None else f" and at most {most} bytes"
+        raise InvalidRequest(f"{title}: send printable text{limit}, or leave it out.")
+    return text

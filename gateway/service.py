@@ -1,0 +1,63 @@
+"""What the gateway of one server process is made of."""
+
+import asyncio
+from typing import NamedTuple
+
+from django.conf import settings
+
+from cacheservice.entries import store
+from cacheservice.entries.store import Store
+from cacheservice.errors import Unavailable
+from gateway.directory import Directory
+from gateway.fetch import Fetcher
+from gateway.flights import Flights, Place
+from gateway.ledger import Ledger
+from gateway.plan import Planner
+from gateway.upstreams import Upstreams
+
+LANDING_SECONDS = 10  # that calls under way get when the server stops
+
+
+class Gateway(NamedTuple):
+    """Its parts."""
+
+    store: Store
+    directory: Directory
+    planner: Planner
+    flights: Flights
+    upstreams: Upstreams
+    ledger: Ledger
+    fetcher: Fetcher
+    strings: dict[Place, asyncio.Future[bytes | None]]  # that requests for embeddings are getting
+
+
+_current: Gateway | None = None
+
+
+def current() -> Gateway:
+    """Raises Unavailable before the server has started it."""
+    if _current is None:
+        raise Unavailable("The gateway is not running: this process is not the server, or it is still starting.")
+    return _current
+
+
+async def start() -> None:
+    """On the running loop, after the store."""
+    global _current
+    entries = store.current()
+    upstreams = Upstreams()
+    ledger = Ledger(settings.DATABASE_DSN)
+    await upstreams.start()
+    await ledger.start()
+    fetcher = Fetcher(entries, upstreams, ledger)
+    _current = Gateway(entries, Directory(entries), Planner(), Flights(), upstreams, ledger, fetcher, {})
+
+
+async def stop() -> None:
+    """Before the store."""
+    global _current
+    gateway, _current = _current, None
+    if gateway is not None:
+        await gateway.flights.close(LANDING_SECONDS)
+        await gateway.ledger.close()
+        await gateway.upstreams.close()
