@@ -30,6 +30,7 @@ class _Circuit:
     failures: int
     why: str
     paused_until: float  # by the clock: up to then nothing is sent once there are FAILURES
+    probing: bool = False  # the probe is under way
 
 
 class Breaker:
@@ -46,7 +47,7 @@ class Breaker:
         found = self.state(place)
         circuit = self._circuits.get(place)
         if found is None and circuit is not None and circuit.failures >= FAILURES:
-            circuit.paused_until = self._clock() + OPEN_SECONDS
+            circuit.paused_until, circuit.probing = self._clock() + OPEN_SECONDS, True
         return found
 
     def state(self, place: Place) -> Open | None:
@@ -63,7 +64,7 @@ class Breaker:
     def failed(self, place: Place, why: str) -> None:
         """`why` ends “the last time …” and holds no secret."""
         circuit = self._circuits.pop(place, None) or _Circuit(0, why, 0.0)
-        circuit.failures, circuit.why = circuit.failures + 1, why
+        circuit.failures, circuit.why, circuit.probing = circuit.failures + 1, why, False
         if circuit.failures >= FAILURES:
             circuit.paused_until = self._clock() + OPEN_SECONDS
         self._circuits[place] = circuit
@@ -73,5 +74,5 @@ class Breaker:
     def gave_up(self, place: Place) -> None:
         """The request ended without telling anything of the provider: if it was the probe, the next one is it."""
         circuit = self._circuits.get(place)
-        if circuit is not None and circuit.failures >= FAILURES:
-            circuit.paused_until = self._clock()
+        if circuit is not None and circuit.probing:
+            circuit.paused_until, circuit.probing = self._clock(), False

@@ -286,6 +286,8 @@ class _Call:
             return _refused(self.upstream, str(cause))
         if isinstance(error, aiohttp.InvalidURL):
             return _refused(self.upstream, "its base URL has no usual host")
+        if not isinstance(error, (aiohttp.ClientError, OSError)):  # a ValueError of whoever writes the headers
+            return _refused(self.upstream, "the request has a header that cannot be sent")
         if isinstance(error, aiohttp.ClientSSLError):
             certificate = isinstance(error, aiohttp.ClientConnectorCertificateError)
             what = "has no TLS certificate that could be verified" if certificate else "does not speak TLS there"

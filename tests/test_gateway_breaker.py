@@ -91,6 +91,7 @@ def test_one_probe_at_a_time_and_none_that_blocks_for_good() -> None:
     for _ in range(breaker.FAILURES):
         assert circuits.admit(place) is None
         circuits.failed(place, "no")
+    circuits.gave_up(place)  # a request of before, which changes nothing
     assert circuits.admit(place) == (breaker.OPEN_SECONDS, breaker.FAILURES, "no")
     clock.now += breaker.OPEN_SECONDS
     assert circuits.admit(place) is None  # the probe

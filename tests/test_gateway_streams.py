@@ -19,7 +19,7 @@ __all__ = ["client", "gateway_server", "upstream"]
 
 def message(text: str | None = None, **members: Any) -> dict[str, Any]:
     """The same of Anthropic's, for its SDK."""
-    asked = {"max_tokens": 100, **question(text, model="claude-sonnet-4-5"), **members}
+    asked = {"max_tokens": 100, **question(text, model="claude-sonnet-4-6"), **members}
     temperature = asked.pop("temperature")  # which its SDK does not know
     return {**asked, "extra_body": {"temperature": temperature}}
 

@@ -15,6 +15,7 @@ from gateway.upstreams import Upstreams
 from tests.raw_servers import Exchange, RawServer, cut_off
 from tests.upstream_calls import (
     SECRET,
+    error_of,
     provider,
     read,
     request,
@@ -73,6 +74,16 @@ def test_which_credential_goes_in_which_header() -> None:
         assert (second.header("x-api-key"), second.header("authorization")) == ([SECRET], [])
         assert third.header("x-api-key") == ["own"]
         assert none.header("authorization") == []
+
+    with_server(statuses(200), scenario)
+
+
+def test_no_header_smuggles_another_one_in() -> None:
+    async def scenario(server: RawServer, upstreams: Upstreams) -> None:
+        for sent, own in ((request(Accept="a\r\nX-Evil: 1"), None), (request(), f"{SECRET}\r\nX-Evil: 1".encode())):
+            error = await error_of(upstreams.send(provider(server.url), sent, own))
+            assert (error.code, error.began) == ("upstream_refused_address", False)
+        assert server.requests == []
 
     with_server(statuses(200), scenario)
 

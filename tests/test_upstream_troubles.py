@@ -142,6 +142,7 @@ def test_redirects_go_where_they_are_told(client: httpx.Client) -> None:
 
 def test_directions_by_header_and_for_all(client: httpx.Client, upstream: RunningUpstream) -> None:
     assert client.post(CHAT, json=body(), headers={"X-Upstream-Directions": "status-418"}).status_code == 418
+    assert client.post(CHAT, json=body("[[nonsense]]")).json()["error"]["message"] == "no direction: nonsense"
     upstream.direct("status-503")
     assert client.post(CHAT, json=body()).status_code == 503
     upstream.direct("")

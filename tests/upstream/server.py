@@ -81,7 +81,10 @@ class Upstream:
             self._admit(request, is_anthropic)
             body = _decoded(request, raw)
             header = request.headers.get(DIRECTIONS_HEADER, "")
-            asked = directions(body.get("model"), raw, header, self._standing)
+            try:
+                asked = directions(body.get("model"), raw, header, self._standing)
+            except ValueError as unknown:
+                raise BadRequest(str(unknown)) from None
             if not self._hold_after:
                 await self._go_on.wait()
             if (trouble := await self._trouble(request, raw, asked, error)) is not None:
