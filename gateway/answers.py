@@ -11,7 +11,7 @@ from gateway.sse import Parser
 
 Header: TypeAlias = tuple[bytes, bytes]
 EVENT_STREAM = "text/event-stream"
-MAX_EVENT_BYTES = 4 * 1024 * 1024  # an image in base64 fits
+MAX_EVENT_BYTES = 16 * 1024 * 1024  # a picture in base64 fits
 
 
 class Form(Enum):
@@ -53,6 +53,11 @@ class Answer:
         else:
             self.events += self._parser.feed(piece)
 
+    def finish(self) -> None:
+        """Nothing more comes."""
+        if self._parser is not None:
+            self.events += self._parser.finish()
+
     @property
     def torn(self) -> bool:
         """Whether a stream ends in the middle of an event."""
@@ -65,7 +70,8 @@ class Answer:
 
 
 def events_of(stream: bytes) -> list[Event]:
-    return Parser(max(len(stream), 1)).feed(stream)
+    parser = Parser(max(len(stream), 1))
+    return [*parser.feed(stream), *parser.finish()]
 
 
 def shown(api: API, asked: Body, form: Form, body: bytes, *, streams: bool) -> bytes:

@@ -23,7 +23,15 @@ from cacheservice.entries.store import Hit
 from cacheservice.errors import AddressNeeded, APIError, InsufficientCredits, InternalError, InvalidAPIKey
 from cacheservice.http import BodyReader, Receive, Scope, Send
 from gateway import embeddings, requests, service
-from gateway.delivery import BrokenOff, Delivered, cache_headers, deliver, saved_by, stored_answer, usage_of
+from gateway.delivery import (
+    BrokenOff,
+    Delivered,
+    cache_headers,
+    deliver,
+    request_id_headers,
+    saved_by,
+    stored_answer,
+)
 from gateway.errors import ProviderUnknown, UpstreamFailed, error_body
 from gateway.exchange import Exchange
 from gateway.flights import Flight
@@ -52,7 +60,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         await send(message)
 
     caller: Caller | None = None
-    kind: str = Kind.OPENAI
+    kind: str = Kind.ANTHROPIC if b"anthropic-version" in headers else Kind.OPENAI  # until its provider is known
     extra: tuple[http.Header, ...] = ()
     body = b""
     exchange: Exchange | None = None
@@ -82,7 +90,8 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
     elif caller is not None and not isinstance(failure, InvalidAPIKey):
         extra = http.rate_headers(caller.rate)
     content = error_body(kind, failure, request_id)
-    answer = http.Answer(failure.status, (http.JSON, *failure.headers, *extra), content)
+    named = request_id_headers(kind, request_id)
+    answer = http.Answer(failure.status, (http.JSON, *failure.headers, *named, *extra), content)
     await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
 
 
@@ -108,7 +117,7 @@ async def _exchange(
         upstream=upstream,
         asked=asked,
         plan=gateway.planner.plan(upstream, asked),
-        headers=requests.for_upstream(scope["headers"]),
+        sent=scope["headers"],
         request_id=request_id,
         at=datetime.now(UTC),
     )
@@ -180,7 +189,9 @@ async def _send_hit(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send) 
         ) from None
     if not await http.send_answer(send, answer, exchange.request_id):
         await gateway.store.refund(hit.charge)
-    gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, usage_of(exchange, hit), Decimal(0), saved_by(hit)))
+    gateway.ledger.record(
+        exchange.event(SpendState.SETTLED, 200, gateway.usages.of(exchange, hit), Decimal(0), saved_by(hit))
+    )
 
 
 async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
@@ -202,9 +213,22 @@ async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Sen
         status = error.status
         raise
     finally:
-        if joined or not flight.booked:
-            saved = None if flight.outcome is None else flight.outcome.cost
-            gateway.ledger.record(exchange.event(SpendState.SETTLED, status, None, Decimal(0), saved))
+        if joined:
+            _record_free_of_cost(gateway, exchange, flight, status)
+        else:  # whose event is the call's, if there is one
+            flight.landed.add_done_callback(
+                lambda _: None if flight.booked else _record_free_of_cost(gateway, exchange, flight, status)
+            )
+
+
+def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, status: int) -> None:
+    """The event of a request that another one's call answers, or that none was made for."""
+    saved, usage = None, None
+    if flight.filled is not None:
+        exchange.cache, saved = CacheStatus.COALESCED, saved_by(flight.filled)
+    elif flight.outcome is not None and exchange.cache is CacheStatus.COALESCED:
+        saved, usage = flight.outcome.cost, flight.outcome.usage
+    gateway.ledger.record(exchange.event(SpendState.SETTLED, status, usage, Decimal(0), saved))
 
 
 async def _deliver_while_connected(receive: Receive, send: Send, exchange: Exchange, flight: Flight) -> Delivered:

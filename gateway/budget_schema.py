@@ -65,7 +65,7 @@ delete_budget = extend_schema(
     summary="Delete a budget",
     description="Deleting what is not there is no error: `deleted` is then false.",
     parameters=[_ID],
-    responses=answers({200: (ref(DeletedBudget), "Whether it was there.")}),
+    responses=answers({200: (ref(DeletedBudget), "Whether it was there.")}, 404),
 )
 list_prices = extend_schema(
     operation_id="list_prices",
@@ -89,5 +89,5 @@ delete_price = extend_schema(
     summary="Delete the price of a model",
     description="The public price list's holds again. Deleting what is not there is no error: `deleted` is then false.",
     parameters=_MODEL,
-    responses=answers({200: (ref(DeletedPrice), "Whether it was there.")}),
+    responses=answers({200: (ref(DeletedPrice), "Whether it was there.")}, 404),
 )

@@ -102,8 +102,7 @@ def put_price(
     """The price as it is now, with all of `RATES`, and whether it is new. Raises NotFound where there is no such
     provider, and Conflict where there are too many prices."""
     _lock(tenant_id)
-    if providers.find_provider(tenant_id, provider) is None:
-        raise NotFound(f"There is no provider '{shown(provider)}'; GET /api/v1/gateway/providers lists them.")
+    _check_provider(tenant_id, provider)
     there = ModelPrice.objects.filter(tenant_id=tenant_id, provider=provider, model=model)
     new = not there.exists()
     if new and ModelPrice.objects.filter(tenant_id=tenant_id).count() >= MOST_PRICES:
@@ -117,11 +116,17 @@ def put_price(
 
 @transaction.atomic
 def delete_price(tenant_id: int, provider: str, model: str, actor: str) -> bool:
-    """Whether it was there."""
+    """Whether it was there. Raises NotFound where there is no such provider."""
+    _check_provider(tenant_id, provider)
     deleted, _ = ModelPrice.objects.filter(tenant_id=tenant_id, provider=provider, model=model).delete()
     if deleted:
         audit.record(tenant_id, actor, "price.delete", f"{provider}/{model}")
     return bool(deleted)
+
+
+def _check_provider(tenant_id: int, name: str) -> None:
+    if providers.find_provider(tenant_id, name) is None:
+        raise NotFound(f"There is no provider '{shown(name)}'; GET /api/v1/providers lists them.")
 
 
 def _lock(tenant_id: int) -> None:

@@ -8,7 +8,7 @@ from cacheservice.authentication import caller_of
 from cacheservice.entries import requests
 from cacheservice.errors import NotFound
 from cacheservice.views import APIView, content_type, query_string, to_django
-from gateway import budget_answers, budget_requests, budget_schema, budget_settings, providers
+from gateway import budget_answers, budget_requests, budget_schema, budget_settings
 
 
 class BudgetsView(APIView):
@@ -45,7 +45,7 @@ class BudgetView(APIView):
         tenant_id = caller_of(request).tenant_id
         budget = budget_settings.find_budget(tenant_id, budget_requests.number(id))
         if budget is None:
-            raise NotFound(f"There is no budget '{requests.shown(id)}'; GET /api/v1/gateway/budgets lists them.")
+            raise _no_budget(id)
         budget_settings.update_budget(budget, fields, _actor(request))
         return to_django(budget_answers.budget(200, budget, budget_settings.used_today(tenant_id)))
 
@@ -53,6 +53,8 @@ class BudgetView(APIView):
     def delete(self, request: Request, id: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         number = budget_requests.number(id)
+        if not number:
+            raise _no_budget(id)
         was_there = budget_settings.delete_budget(caller_of(request).tenant_id, number, _actor(request))
         return to_django(budget_answers.deleted_budget(id, was_there=was_there))
 
@@ -87,10 +89,12 @@ class PriceView(APIView):
     def delete(self, request: Request, provider: str, model: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         model, tenant_id = budget_requests.check_model(model), caller_of(request).tenant_id
-        was_there = providers.find_provider(tenant_id, provider) is not None and budget_settings.delete_price(
-            tenant_id, provider, model, _actor(request)
-        )
+        was_there = budget_settings.delete_price(tenant_id, provider, model, _actor(request))
         return to_django(budget_answers.deleted_price(provider, model, was_there=was_there))
+
+
+def _no_budget(id: str) -> NotFound:
+    return NotFound(f"There is no budget '{requests.shown(id)}'; GET /api/v1/budgets lists them.")
 
 
 def _actor(request: Request) -> str:

@@ -14,10 +14,13 @@ from gateway.apis.base import Event, Usage
 from gateway.errors import UpstreamFailed, error_event
 from gateway.exchange import Exchange
 from gateway.flights import Flight
-from gateway.models import CacheStatus
+from gateway.models import CacheStatus, Kind
 from gateway.plan import decoded
 
 UNKNOWN = "unknown"
+KEPT_USAGES = 10_000
+# The APIs that may answer with audio, pictures and the like: those of which it is not known what they do.
+_WITH_MEDIA = frozenset({"other", "unknown"})
 # The upstream's own of these would contradict ours.
 _REPLACED = frozenset({b"age", b"cache-control", b"content-type", b"etag", b"x-content-type-options"})
 
@@ -42,6 +45,7 @@ def stored_answer(exchange: Exchange, hit: Hit) -> http.Answer:
         (b"x-cache-cost", b"0"),
         (b"x-cache-saved", usd(saved_by(hit))),
         (b"x-credits-charged", credits(hit.charge.units).encode()),
+        *request_id_headers(exchange.upstream.kind, exchange.request_id),
         *cache_headers(exchange),
     )
     return http.Answer(200, headers, body, hit.charge)
@@ -52,8 +56,21 @@ def saved_by(hit: Hit) -> Decimal | None:
     return None if hit.charge.cost is None else Decimal(hit.charge.cost)
 
 
-def usage_of(exchange: Exchange, hit: Hit) -> Usage | None:
-    """What the stored answer says that the miss used."""
+class Usages:
+    """What stored answers say that their misses used: read once a version, for a hit must cost little."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Usage | None] = {}
+
+    def of(self, exchange: Exchange, hit: Hit) -> Usage | None:
+        if hit.version not in self._known:
+            if len(self._known) >= KEPT_USAGES:
+                del self._known[next(iter(self._known))]
+            self._known[hit.version] = _usage(exchange, hit)
+        return self._known[hit.version]
+
+
+def _usage(exchange: Exchange, hit: Hit) -> Usage | None:
     form, _ = stored_form(hit)
     if form is Form.BYTES:
         return None
@@ -70,6 +87,8 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
     answer = found
     streams = exchange.plan.streams
     if answer.form is Form.BYTES:
+        if answer.status == 200 and exchange.api.name not in _WITH_MEDIA:
+            raise UpstreamFailed(502, "upstream_broken", "The provider's answer is neither JSON nor a stream.")
         return await _pass_on(send, exchange, answer, flight.pieces(), flight)
     if answer.form is Form.EVENTS and (streams or not exchange.api.converts):
         return await _pass_on(send, exchange, answer, _events(exchange, flight), flight)
@@ -90,7 +109,8 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
     else:
         money = ((b"x-cache-cost", usd(cost)), (b"x-cache-saved", b"0"))
     unstored = "" if outcome is None or exchange.reason else outcome.unstored
-    headers = (*passed_on(answer, content_type), *money, *cache_headers(exchange, unstored))
+    named = request_id_headers(exchange.upstream.kind, exchange.request_id)
+    headers = (*passed_on(answer, content_type), *named, *money, *cache_headers(exchange, unstored))
     whole = await http.send_answer(send, http.Answer(status, headers, body), exchange.request_id)
     return Delivered(status, whole)
 
@@ -108,12 +128,18 @@ def cache_headers(exchange: Exchange, unstored: str = "") -> tuple[Header, ...]:
     return (*headers, *http.rate_headers(exchange.caller.rate))
 
 
+def request_id_headers(kind: str, request_id: str) -> tuple[Header, ...]:
+    """Beside `x-request-id`: where Anthropic's clients look."""
+    return ((b"request-id", request_id.encode()),) if kind == Kind.ANTHROPIC else ()
+
+
 async def _pass_on(
     send: Send, exchange: Exchange, answer: Answer, pieces: AsyncIterator[bytes], flight: Flight
 ) -> Delivered:
     """Piece by piece, as they come."""
     headers = [
         *passed_on(answer, answer.content_type),
+        *request_id_headers(exchange.upstream.kind, exchange.request_id),
         *cache_headers(exchange),
         *http.COMMON_HEADERS,
         (b"x-request-id", exchange.request_id.encode()),
@@ -157,7 +183,7 @@ def passed_on(answer: Answer, content_type: str) -> tuple[Header, ...]:
     """The upstream's headers, its request id by another name."""
     kept = []
     for name, value in answer.headers:
-        if name == b"x-request-id":
+        if name in (b"request-id", b"x-request-id"):
             kept.append((b"x-upstream-request-id", value))
         elif name not in _REPLACED:
             kept.append((name, value))

@@ -1,8 +1,8 @@
 """What the gateway answers when it cannot do what was asked, in the shape of the provider's own errors.
 
     APIError (cacheservice.errors)
-    ├── BudgetExceeded    402 budget_exceeded
-    ├── PriceUnknown      402 price_unknown
+    ├── BudgetExceeded    402 budget_exceeded, in ledger.py
+    ├── PriceUnknown      402 price_unknown, in ledger.py
     ├── ProviderUnknown   404 provider_unknown
     └── UpstreamFailed    502, 503 or 504, with the code it was made with
 
@@ -32,18 +32,6 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-
-
-class BudgetExceeded(APIError):
-    """A budget has no room for the call's worst case: it did not go upstream."""
-
-    status, code = 402, "budget_exceeded"
-
-
-class PriceUnknown(APIError):
-    """A budget binds the call, and nobody knows what it costs: it did not go upstream."""
-
-    status, code = 402, "price_unknown"
 
 
 class ProviderUnknown(APIError):

@@ -1,15 +1,18 @@
 """Spend events as values, and as the columns that the ledger's statement takes."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from accounts.models import random_id
+from gateway.arrays import bools, byteas, int2s, int8s, texts
 from gateway.models import CacheStatus, SpendState
 
 MOST_USD = Decimal("999999999.999999999")  # of the columns; above it a figure is not believed
 MOST_TOKENS = 1 << 50
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Event(NamedTuple):
@@ -111,26 +114,26 @@ def columns(bookings: Sequence[Booking]) -> Mapping[str, Any]:
         for budget_id in reservation.budget_ids
     ]
     return {
-        "tenant_ids": tenant_ids,
-        "ids": ids,
-        "ats": ats,
-        "providers": [storable(text) for text in providers],
-        "models": [storable(text) for text in models],
-        "users": [storable(text) for text in users],
-        "api_key_ids": api_key_ids,
-        "caches": [int(cache) for cache in caches],
-        "states": [int(state) for state in states],
-        "statuses": statuses,
-        "request_ids": [storable(text) for text in request_ids],
-        "costs": [_usd(amount) for amount in costs],
-        "saveds": [_usd(amount) for amount in saveds],
-        "input_tokens": [_count(count) for count in input_tokens],
-        "cached_tokens": [_count(count) for count in cached_tokens],
-        "output_tokens": [_count(count) for count in output_tokens],
-        "reasoning_tokens": [_count(count) for count in reasoning_tokens],
-        "fingerprints": fingerprints,
-        "prompts": [None if text is None else storable(text) for text in prompts],
-        "reserved": [reservation is not None for _, reservation in bookings],
+        "tenant_ids": int8s(tenant_ids),
+        "ids": int8s(ids),
+        "ats": int8s([(at - EPOCH) // MICROSECOND for at in ats]),
+        "providers": texts([storable(text) for text in providers]),
+        "models": texts([storable(text) for text in models]),
+        "users": texts([storable(text) for text in users]),
+        "api_key_ids": int8s(api_key_ids),
+        "caches": int2s(caches),
+        "states": int2s(states),
+        "statuses": int2s(statuses),
+        "request_ids": texts([storable(text) for text in request_ids]),
+        "costs": texts([_usd(amount) for amount in costs]),
+        "saveds": texts([_usd(amount) for amount in saveds]),
+        "input_tokens": int8s([_count(count) for count in input_tokens]),
+        "cached_tokens": int8s([_count(count) for count in cached_tokens]),
+        "output_tokens": int8s([_count(count) for count in output_tokens]),
+        "reasoning_tokens": int8s([_count(count) for count in reasoning_tokens]),
+        "fingerprints": byteas(fingerprints),
+        "prompts": texts([None if text is None else storable(text) for text in prompts]),
+        "reserved": bools([reservation is not None for _, reservation in bookings]),
         "reserved_tenant_ids": [place[0] for place in places],
         "reserved_ids": [place[1] for place in places],
         "budget_ids": [place[2] for place in places],
@@ -146,10 +149,10 @@ def storable(text: str) -> str:
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
-def _usd(amount: Decimal | None) -> Decimal | None:
-    return None if amount is None else max(-MOST_USD, min(amount, MOST_USD))
+def _usd(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount if -MOST_USD <= amount <= MOST_USD else MOST_USD)
 
 
 def _count(count: int) -> int:
     """An upstream may say anything."""
-    return max(0, min(count, MOST_TOKENS))
+    return count if 0 <= count <= MOST_TOKENS else max(0, min(count, MOST_TOKENS))

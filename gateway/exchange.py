@@ -24,7 +24,7 @@ class Exchange:
     upstream: Upstream
     asked: Asked
     plan: Plan
-    headers: tuple[tuple[str, str], ...]  # that go upstream
+    sent: list[tuple[bytes, bytes]]  # the client's headers as they came
     request_id: str
     at: datetime
     cache: CacheStatus = CacheStatus.MISS

@@ -21,6 +21,7 @@ from cacheservice.errors import APIError, TTLTooLong
 from gateway import plan as plans
 from gateway import pricing, upstreams
 from gateway.answers import Answer, stored_content_type
+from gateway.apis.base import Body
 from gateway.budgets import matching
 from gateway.errors import UpstreamFailed
 from gateway.exchange import Exchange
@@ -29,6 +30,7 @@ from gateway.ledger import Ledger, Reservation
 from gateway.models import CacheStatus, SpendState
 from gateway.outcomes import Outcome, outcome_of
 from gateway.providers import Upstream
+from gateway.requests import for_upstream
 from gateway.upstreams import UpstreamError, Upstreams
 
 log = structlog.get_logger(__name__)
@@ -107,6 +109,7 @@ class Fetcher:
                     flight.wake()
             finally:
                 await response.close()
+            answer.finish()
             outcome = outcome_of(exchange.api, answer)
             unknown = outcome.broken or response.lost > 0
         except UpstreamError as error:
@@ -132,7 +135,7 @@ class Fetcher:
         if exchange.plan.streams:
             wanted = exchange.api.upstream_body(exchange.body)
             body = body if wanted is exchange.body else msgspec.json.encode(wanted)
-        request = upstreams.Request(asked.method, asked.path, asked.query, exchange.headers, body)
+        request = upstreams.Request(asked.method, asked.path, asked.query, for_upstream(exchange.sent), body)
         candidates = _candidates(exchange)
         began = False
         for upstream in candidates:
@@ -170,7 +173,15 @@ class Fetcher:
             cost = None
         elif answer is not None and answer.status == 200:
             rates = exchange.tenancy.prices.get((upstream.name, exchange.plan.model))
-            cost = pricing.price(upstream.kind, exchange.plan.model, outcome.usage, rates, seconds)
+            cost = pricing.price(
+                upstream.kind,
+                exchange.plan.model,
+                outcome.usage,
+                rates,
+                seconds,
+                tier=_tier(outcome.document),
+                base_url=upstream.base_url,
+            )
         outcome = outcome._replace(cost=cost)
         state = SpendState.UNKNOWN if unknown else SpendState.SETTLED
         status = 0 if answer is None else answer.status
@@ -219,6 +230,12 @@ def _candidates(exchange: Exchange) -> list[Upstream]:
     return [exchange.upstream, *(providers[name] for name in exchange.upstream.fallbacks if name in providers)]
 
 
+def _tier(document: Body) -> str | None:
+    """How urgent the call was, which its price depends on."""
+    tier = document.get("service_tier")
+    return tier if isinstance(tier, str) else None
+
+
 def _worst_case(exchange: Exchange) -> Decimal | None:
     """In USD, of the dearest of the providers that may be asked; None: unknown."""
     if not exchange.plan.model and exchange.asked.method != "POST":
@@ -234,6 +251,9 @@ def _worst_case(exchange: Exchange) -> Decimal | None:
             upstream.policy.max_output_tokens,
             image_parts=pricing.count_image_parts(exchange.body),
             seconds=upstream.policy.total_seconds,
+            choices=exchange.api.choices(exchange.body),
+            tier=_tier(exchange.body),
+            base_url=upstream.base_url,
         )
         for upstream in _candidates(exchange)
     ]

@@ -25,7 +25,14 @@ SIGNIFICANT_HEADERS = (
 )
 
 
+_NONE = (b"",) * len(SIGNIFICANT_HEADERS)
+_SIGNIFICANT = frozenset(SIGNIFICANT_HEADERS)
+
+
 def significant(headers: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Their values; empty where they are missing."""
+    if _SIGNIFICANT.isdisjoint(headers):
+        return _NONE
     return tuple(headers.get(name, b"") for name in SIGNIFICANT_HEADERS)
 
 

@@ -23,12 +23,12 @@ import structlog
 
 from accounts import tokens
 from billing.units import usd
+from cacheservice.entries.side import SidePool, Transaction
 from cacheservice.errors import APIError, Unavailable
 from gateway import sql
 from gateway.budgets import Budget, matching, resets_at
 from gateway.events import Booking, Call, Event, Reservation, columns, new_id, settlement, storable
 from gateway.models import SpendState
-from gateway.pool import Pool, Transaction
 
 __all__ = ["BudgetExceeded", "Call", "Event", "Ledger", "PriceUnknown", "Reservation", "new_id"]
 
@@ -73,7 +73,7 @@ class PriceUnknown(APIError):
         self.budget_id = budget.id
         super().__init__(
             f"Budget {tokens.encode_id(budget.id)} limits what this call may cost, and that is not known: set the "
-            f"price of the model '{model}' (PUT /api/v1/gateway/prices/{provider}/{model}), or say how many tokens it "
+            f"price of the model '{model}' (PUT /api/v1/prices/{provider}/{model}), or say how many tokens it "
             "may answer at most."
         )
 
@@ -91,7 +91,7 @@ class Ledger:
     """A process's reservations, and its spend events on their way to PostgreSQL. Bound to the running loop."""
 
     def __init__(self, conninfo: str) -> None:
-        self._pool = Pool(conninfo, "ledger")
+        self._pool = SidePool(conninfo, "ledger")
         self._waiting: deque[_Waiting] = deque()
         self._asked = asyncio.Event()
         self._settlements: deque[Booking] = deque()  # as many as there are reservations

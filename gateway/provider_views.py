@@ -40,7 +40,7 @@ class ProviderView(APIView):
         requests.parse_query(query_string(request), ())
         found = providers.find_provider(caller_of(request).tenant_id, name)
         if found is None:
-            raise NotFound(f"There is no provider '{requests.shown(name)}'; GET /api/v1/gateway/providers lists them.")
+            raise NotFound(f"There is no provider '{requests.shown(name)}'; GET /api/v1/providers lists them.")
         return _answer(200, found)
 
     @provider_schema.put_provider

@@ -65,6 +65,9 @@ class Directives(NamedTuple):
 
 
 PLAIN = Directives()
+_DIRECTIVES = frozenset(
+    {b"cache-control", b"x-cache-key", b"x-cache-tags", b"x-cache-ttl", b"x-cache-user"}  # the headers that say it
+)
 
 
 def route(scope: Scope) -> tuple[str, str, str]:
@@ -80,6 +83,8 @@ def route(scope: Scope) -> tuple[str, str, str]:
 
 def directives(headers: Mapping[bytes, bytes]) -> Directives:
     """Raises InvalidRequest."""
+    if _DIRECTIVES.isdisjoint(headers):
+        return PLAIN
     control = headers.get(b"cache-control")
     read, store, max_age = (True, True, None) if control is None else _cache_control(control.decode("latin-1"))
     ttl, tags = headers.get(b"x-cache-ttl"), headers.get(b"x-cache-tags")

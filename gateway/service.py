@@ -8,6 +8,7 @@ from django.conf import settings
 from cacheservice.entries import store
 from cacheservice.entries.store import Store
 from cacheservice.errors import Unavailable
+from gateway.delivery import Usages
 from gateway.directory import Directory
 from gateway.fetch import Fetcher
 from gateway.flights import Flights, Place
@@ -28,6 +29,7 @@ class Gateway(NamedTuple):
     upstreams: Upstreams
     ledger: Ledger
     fetcher: Fetcher
+    usages: Usages
     strings: dict[Place, asyncio.Future[bytes | None]]  # that requests for embeddings are getting
 
 
@@ -50,7 +52,7 @@ async def start() -> None:
     await upstreams.start()
     await ledger.start()
     fetcher = Fetcher(entries, upstreams, ledger)
-    _current = Gateway(entries, Directory(entries), Planner(), Flights(), upstreams, ledger, fetcher, {})
+    _current = Gateway(entries, Directory(entries), Planner(), Flights(), upstreams, ledger, fetcher, Usages(), {})
 
 
 async def stop() -> None:

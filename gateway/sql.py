@@ -71,10 +71,13 @@ from unnest(%(call_tenant_ids)s::int8[], %(call_ids)s::int8[], %(ats)s::timestam
 # budgets get back what a reservation had more than its event cost.
 _BOOKED: Final = """
 with given as materialized (
-  select * from unnest(
-    %(tenant_ids)b::int8[], %(ids)b::int8[], %(ats)b::timestamptz[], %(providers)b::text[], %(models)b::text[],
+  select tenant_id, id, timestamptz '1970-01-01 00:00Z' + at * interval '1 microsecond' as at, provider, model, "user",
+         api_key_id, cache, state, status, request_id, cost::numeric as cost, saved::numeric as saved, input_tokens,
+         cached_tokens, output_tokens, reasoning_tokens, fingerprint, prompt, reserved
+  from unnest(
+    %(tenant_ids)b::int8[], %(ids)b::int8[], %(ats)b::int8[], %(providers)b::text[], %(models)b::text[],
     %(users)b::text[], %(api_key_ids)b::int8[], %(caches)b::int2[], %(states)b::int2[], %(statuses)b::int2[],
-    %(request_ids)b::text[], %(costs)b::numeric[], %(saveds)b::numeric[], %(input_tokens)b::int8[],
+    %(request_ids)b::text[], %(costs)b::text[], %(saveds)b::text[], %(input_tokens)b::int8[],
     %(cached_tokens)b::int8[], %(output_tokens)b::int8[], %(reasoning_tokens)b::int8[], %(fingerprints)b::bytea[],
     %(prompts)b::text[], %(reserved)b::bool[]
   ) as g (tenant_id, id, at, provider, model, "user", api_key_id, cache, state, status, request_id, cost, saved,

@@ -16,7 +16,6 @@ DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
 _END = re.compile(rb"\n\n|\r\n\r(?:\n|(?=[^\n]))|\r\r|\n(?<!\r\n)\r")
 _MOST_OF_AN_END = 3  # bytes of it that may have come already
 _BLANK = re.compile(rb"\r?\n|\r(?=[^\n])")  # where an event should begin
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -76,18 +75,5 @@ class Parser:
             raise ValueError(f"an event has more than {self._max} bytes")
 
     def _event(self, raw: bytes) -> Event:
-        content = raw
-        if self._first:
-            self._first = False
-            content = content.removeprefix(_BOM)
-        data_alone = content.startswith(b"data: ") and content.find(b"\n") == len(content) - 2
-        if data_alone and b"\r" not in content:  # as nearly all are
-            return Event(raw, "", content[6:-2])
-        name, data = b"", []
-        for line in _LINE_END.split(content):
-            field, _, value = line.partition(b":")
-            if field == b"data":
-                data.append(value.removeprefix(b" "))
-            elif field == b"event":
-                name = value.removeprefix(b" ")
-        return Event(raw, name.decode("utf-8", "replace"), b"\n".join(data))
+        first, self._first = self._first, False
+        return Event(raw, len(_BOM) if first and raw.startswith(_BOM) else 0)

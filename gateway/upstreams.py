@@ -19,7 +19,6 @@ from typing import Final, NamedTuple, TypeAlias
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from django.conf import settings
-from multidict import CIMultiDict
 from yarl import URL
 
 from accounts.networks import Network
@@ -242,7 +241,7 @@ class _Call:
                 response = await session.request(
                     request.method,
                     url,
-                    headers=CIMultiDict(headers),
+                    headers=headers,
                     data=(BytesIO(request.body) if len(request.body) > _LARGE_BODY else request.body) or None,
                     allow_redirects=False,
                     trace_request_ctx=self._has_connection,

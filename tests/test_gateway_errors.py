@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -19,9 +21,13 @@ from cacheservice.errors import (
     Unavailable,
     ValueTooLarge,
 )
-from gateway.errors import BudgetExceeded, PriceUnknown, ProviderUnknown, UpstreamFailed, error_body, error_event
+from gateway.budgets import Budget
+from gateway.errors import ProviderUnknown, UpstreamFailed, error_body, error_event
+from gateway.ledger import BudgetExceeded, PriceUnknown
 
-BUDGET = BudgetExceeded("The budget of $5 a day is spent: it begins anew at 2026-01-02T00:00:00Z.")
+LIMIT = Budget(1, 2, None, "m", Decimal(5))
+BUDGET = BudgetExceeded(LIMIT, Decimal(5), Decimal(1), date(2026, 1, 1))
+PRICE = PriceUnknown(LIMIT, "openai", "m")
 
 
 @contextmanager
@@ -77,7 +83,7 @@ def ask_anthropic(url: str, *, stream: bool = False) -> None:
         (InvalidRequest("x"), openai.BadRequestError, "invalid_request_error"),
         (InvalidAPIKey(), openai.AuthenticationError, "invalid_request_error"),
         (BUDGET, openai.APIStatusError, "insufficient_quota"),
-        (PriceUnknown("x"), openai.APIStatusError, "insufficient_quota"),
+        (PRICE, openai.APIStatusError, "insufficient_quota"),
         (Forbidden("x"), openai.PermissionDeniedError, "permission_error"),
         (ProviderUnknown("x"), openai.NotFoundError, "invalid_request_error"),
         (ValueTooLarge("x"), openai.APIStatusError, "invalid_request_error"),
@@ -104,7 +110,7 @@ def test_the_openai_sdk_raises_what_it_is(error: APIError, exception: type[opena
         (InvalidRequest("x"), anthropic.BadRequestError, "invalid_request_error"),
         (InvalidAPIKey(), anthropic.AuthenticationError, "authentication_error"),
         (BUDGET, anthropic.APIStatusError, "billing_error"),
-        (PriceUnknown("x"), anthropic.APIStatusError, "billing_error"),
+        (PRICE, anthropic.APIStatusError, "billing_error"),
         (Forbidden("x"), anthropic.PermissionDeniedError, "permission_error"),
         (ProviderUnknown("x"), anthropic.NotFoundError, "not_found_error"),
         (ValueTooLarge("x"), anthropic.APIStatusError, "request_too_large"),

@@ -221,7 +221,7 @@ def client(request: pytest.FixtureRequest) -> Any:
 def send(client: Client, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     content = b"" if body is None else json.dumps(body).encode()
     headers = {} if body is None else {"content-type": "application/json"}
-    answer = client.send(method, f"/api/v1/gateway/providers{path}", content, headers)
+    answer = client.send(method, f"/api/v1/providers{path}", content, headers)
     assert SECRET.encode() not in answer.body
     return answer.status, answer.json()
 

@@ -76,24 +76,26 @@ def test_events_are_those_of_the_standard(stream: bytes) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_an_event_comes_with_its_blank_line(end: bytes) -> None:
     raw = end.join([b": hello", b"event: message_start", b"data: one", b"data:  two", b"", b""])
-    assert events_of(raw) == ([Event(raw, "message_start", b"one\n two")], b"")
+    assert events_of(raw) == ([Event(raw)], b"")
+    assert (Event(raw).name, Event(raw).data) == ("message_start", b"one\n two")
 
 
 def test_a_ping_is_an_event_without_data() -> None:
-    assert events_of(b": ping\n\n", b"\n") == ([Event(b": ping\n\n", "", b""), Event(b"\n", "", b"")], b"")
+    assert events_of(b": ping\n\n", b"\n") == ([Event(b": ping\n\n"), Event(b"\n")], b"")
+    assert (Event(b": ping\n\n").name, Event(b": ping\n\n").data) == ("", b"")
 
 
 def test_a_carriage_return_alone_does_not_end_what_a_line_feed_may_go_on_with() -> None:
     parser = Parser()
     assert parser.feed(b"data: x\r\n\r") == []
-    assert parser.feed(b"\n") == [Event(b"data: x\r\n\r\n", "", b"x")]
+    assert parser.feed(b"\n") == [Event(b"data: x\r\n\r\n")]
 
 
 def test_the_end_of_a_stream_without_its_blank_line() -> None:
     parser = Parser()
     assert parser.feed(b"data: [DONE]\n") == []
     assert parser.rest == b"data: [DONE]\n"
-    assert parser.finish() == [Event(b"data: [DONE]\n", "", b"[DONE]")]
+    assert parser.finish() == [Event(b"data: [DONE]\n")]
     assert parser.rest == b""
     torn = Parser()
     torn.feed(b'data: {"half')

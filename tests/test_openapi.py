@@ -23,8 +23,8 @@ MAX_EXAMPLES = 10_000 if os.environ.get("CACHE_TEST_SCALE") == "full" else 60
 
 load_all_checks()
 BATCH = "POST /api/v1/batch"
-PUT_PROVIDER = "PUT /api/v1/gateway/providers/{name}"
-OF_MODELS = ("POST /api/v1/gateway/budgets", *(f"{method} /api/v1/gateway/prices/{{provider}}/{{model}}"
+PUT_PROVIDER = "PUT /api/v1/providers/{name}"
+OF_MODELS = ("POST /api/v1/budgets", *(f"{method} /api/v1/prices/{{provider}}/{{model}}"
                                                for method in ("PUT", "DELETE")))  # fmt: skip
 API = schemathesis.openapi.from_dict(document())
 API.config.checks.positive_data_acceptance.expected_statuses = ["2xx", "304", "404", "409", "412"]

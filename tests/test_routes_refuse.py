@@ -86,7 +86,7 @@ def one_result(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
 
 
 ITEM, CACHE, BATCH = "/api/v1/cache/{key}", "/api/v1/cache", "/api/v1/batch"
-PROVIDERS, BUDGETS, PRICES = (f"/api/v1/gateway/{name}" for name in ("providers", "budgets", "prices"))
+PROVIDERS, BUDGETS, PRICES = (f"/api/v1/{name}" for name in ("providers", "budgets", "prices"))
 EMPTY: dict[str, Any] = {"keys": [], "total": 0, "storage_used_bytes": 0, "next_cursor": None}
 NOTHING_USED = {
     "hits": 0, "misses": 0, "writes": 0, "duplicates": 0, "deletes": 0, "credits": "0.00", "byte_seconds": "0.000000",
@@ -142,9 +142,9 @@ OPERATIONS = [
     Operation("gateway-budget", "DELETE", f"{BUDGETS}/{{id}}", "admin", answers(200, deleted=False)),
     Operation("gateway-prices", "GET", PRICES, "read", answers(200, prices=[])),
     Operation("gateway-price", "PUT", f"{PRICES}/{{key}}/a/model", "admin", answers(404), '{"per_call": "2"}'),
-    Operation("gateway-price", "DELETE", f"{PRICES}/{{key}}/a/model", "admin", answers(200, deleted=False)),
-    Operation("gateway-spend", "GET", "/api/v1/gateway/spend", "read", answers(200, spend=[])),
-    Operation("gateway-spend-prompts", "GET", "/api/v1/gateway/spend/prompts", "read", answers(200, prompts=[])),
+    Operation("gateway-price", "DELETE", f"{PRICES}/{{key}}/a/model", "admin", answers(404)),
+    Operation("gateway-spend", "GET", "/api/v1/spend", "read", answers(200, spend=[])),
+    Operation("gateway-spend-prompts", "GET", "/api/v1/spend/prompts", "read", answers(200, prompts=[])),
     Operation("api-key-rotation", "POST", "/api/v1/keys/{id}/rotate", "admin", answers(404), "{}"),
 ]  # fmt: skip
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)

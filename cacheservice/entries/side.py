@@ -25,7 +25,7 @@ MOST_WAITING = 256
 
 
 class SidePool:
-    """Runs single statements, each its own transaction. `name` tells its connections apart in PostgreSQL's views."""
+    """Runs statements, each its own transaction or several in one. `name`: of its connections, in PostgreSQL's views."""
 
     def __init__(self, conninfo: str, name: str) -> None:
         self._pool = psycopg_pool.AsyncConnectionPool(
@@ -58,19 +58,42 @@ class SidePool:
 
         With `lock_tenant` it runs as that tenant's only writer, as the gathered writes do.
         """
+        if lock_tenant is None:
+            async with self._connection() as connection:
+                return await _rows(connection, statement, parameters)
+        async with self.transaction() as transaction:
+            await transaction.rows(sql.LOCK_TENANTS, {"tenant_ids": [lock_tenant]})
+            return await transaction.rows(statement, parameters)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Transaction"]:
+        """Committed at the end. Raises Unavailable, then perhaps committed, or InternalError, then not."""
+        async with self._connection() as connection, connection.transaction():
+            yield Transaction(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Here psycopg's errors become the service's."""
         try:
             async with self._pool.connection() as connection, _bounded(connection):
-                if lock_tenant is None:
-                    return await _rows(connection, statement, parameters)
-                async with connection.transaction():
-                    await connection.execute(sql.LOCK_TENANTS.encode(), {"tenant_ids": [lock_tenant]})
-                    return await _rows(connection, statement, parameters)
+                yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("side_statement_unavailable", reason=type(error).__name__)
             raise Unavailable("The database cannot be reached: try again shortly.") from error
         except psycopg.Error as error:
             log.exception("side_statement_failed", sqlstate=error.sqlstate)
             raise InternalError("The operation failed; the operator's log says why.") from error
+
+
+class Transaction:
+    """An open one of a side pool."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The statement's rows; none where it has no result."""
+        return await _rows(self._connection, statement, parameters)
 
 
 async def _rows(

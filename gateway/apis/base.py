@@ -4,6 +4,7 @@ An API's object holds no state: one instance serves every request. Bodies are de
 changed in place. Nothing here does I/O.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,11 +29,32 @@ _CHOICES = ("n", "best_of", "candidateCount", "num_return_sequences")
 
 
 class Event(NamedTuple):
-    """One server-sent event."""
+    """One server-sent event. Only its own bytes are kept: there may be a hundred thousand of them."""
 
     raw: bytes  # as it came, with the blank line that ends it
-    name: str  # of its `event:` field; empty without one
-    data: bytes  # of its `data:` fields
+    skipped: int = 0  # bytes that say nothing: the stream's byte order mark
+
+    @property
+    def name(self) -> str:
+        """Of its `event:` field; empty without one."""
+        names = self.fields(b"event")
+        return names[-1].decode("utf-8", "replace") if names else ""
+
+    @property
+    def data(self) -> bytes:
+        """Of its `data:` fields."""
+        raw = self.raw
+        if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:  # as nearly all are
+            return raw[6:-2]
+        return b"\n".join(self.fields(b"data"))
+
+    def fields(self, name: bytes) -> list[bytes]:
+        """The values of the fields of that name."""
+        lines = (line.partition(b":") for line in _LINE_END.split(self.raw[self.skipped :]))
+        return [value.removeprefix(b" ") for field, _, value in lines if field == name]
+
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class API:
