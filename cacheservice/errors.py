@@ -56,6 +56,7 @@ class TTLTooLong(InvalidRequest):
     """For the tenant; nothing is written or renewed. Its statement has counted the request."""
 
     def __init__(self, ttl: int, most: int) -> None:
+        self.most = most  # seconds
         super().__init__(
             f"ttl: {ttl} is above this tenant's maximum of {most} seconds; send at most {most}, leave it out, or have "
             "the maximum raised."

@@ -24,7 +24,7 @@ SCOPE_HELP = {
     "read": "Get and list entries; see usage, the account and invoices.",
     "write": "Store entries, and change their TTL and tags.",
     "delete": "Delete entries, one by one or many at once.",
-    "gateway": "Kept for calling models through the gateway; allows nothing yet.",
+    "gateway": "Call AI APIs through the gateway.",
     "admin": "Create, change, rotate and revoke API keys.",
 }
 OVERLAPS = (

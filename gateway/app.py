@@ -8,9 +8,11 @@ Every request leaves one spend event: hits and joined flights here, calls where 
 """
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TypeVar
 
 import structlog
 
@@ -41,6 +43,7 @@ from gateway.service import Gateway
 
 log = structlog.get_logger(__name__)
 SCOPE = "gateway"
+T = TypeVar("T")
 
 
 def takes(scope: Scope) -> bool:
@@ -132,7 +135,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, scope: Scope, receive: R
     if hit is not None:
         await _send_hit(gateway, exchange, hit, send)
     elif embeddings.splits(exchange):
-        await embeddings.respond(gateway, exchange, send)
+        await _embed(gateway, exchange, receive, send)
     else:
         await _fly(gateway, exchange, receive, send)
 
@@ -156,7 +159,7 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
                 exchange.cache, exchange.reason = CacheStatus.REFRESH, "max-age"
             if known is None or exchange.cache is CacheStatus.REFRESH:
                 return None
-        return await _hit(gateway, exchange)
+        return await _hit(gateway, exchange, requests=0 if directives.max_age is not None else 1)
     except InsufficientCredits:
         exchange.bypass(InsufficientCredits.code)
     except InternalError:  # the entry does not open: another answer takes its place
@@ -164,10 +167,11 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
     return None
 
 
-async def _hit(gateway: Gateway, exchange: Exchange) -> Hit | None:
+async def _hit(gateway: Gateway, exchange: Exchange, requests: int) -> Hit | None:
     """The entry; one that is being put just now is waited for."""
     while True:
-        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY)
+        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=requests)
+        requests = 0
         if hit is not None:
             exchange.cache = CacheStatus.HIT
             return hit
@@ -208,7 +212,8 @@ async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Sen
     status = 0
     try:
         with gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
-            status = (await _deliver_while_connected(receive, send, exchange, flight)).status
+            delivered = await _while_connected(receive, _deliver(send, exchange, flight))
+            status = 0 if delivered is None else delivered.status
     except APIError as error:
         status = error.status
         raise
@@ -231,18 +236,25 @@ def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, s
     gateway.ledger.record(exchange.event(SpendState.SETTLED, status, usage, Decimal(0), saved))
 
 
-async def _deliver_while_connected(receive: Receive, send: Send, exchange: Exchange, flight: Flight) -> Delivered:
-    """As `deliver`, until the client hangs up."""
-    delivery = asyncio.ensure_future(_deliver(send, exchange, flight))
+async def _embed(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
+    work = gateway.flights.keep(embeddings.answer_to(gateway, exchange))
+    answer = await _while_connected(receive, asyncio.shield(work))
+    if answer is not None:
+        await http.send_answer(send, answer, exchange.request_id)
+    elif exchange.upstream.policy.on_disconnect == "cancel":
+        work.cancel()
+
+
+async def _while_connected(receive: Receive, work: Awaitable[T]) -> T | None:
+    """What comes of it; None, and it is cancelled, when the client hangs up before."""
+    task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
-        await asyncio.wait((delivery, gone), return_when=asyncio.FIRST_COMPLETED)
-        if delivery.done():
-            return delivery.result()
-        return Delivered(0, whole=False)
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
     finally:
-        for task in (delivery, gone):
-            task.cancel()
+        for each in (task, gone):
+            each.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await gone
 

@@ -4,25 +4,30 @@ strings ─▶ stored ones ─▶ ones that another request is getting ─▶ on
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
+from billing.units import credits
 from cacheservice import http
+from cacheservice.entries import items
 from cacheservice.entries.models import Space
-from cacheservice.entries.requests import MAX_LEASE_SECONDS, MAX_WAIT_SECONDS, NewEntry
+from cacheservice.entries.refunds import Charge
+from cacheservice.entries.requests import NewEntry
 from cacheservice.entries.store import Hit
-from cacheservice.errors import InsufficientCredits, TTLTooLong
-from cacheservice.http import Send
+from cacheservice.errors import APIError, InsufficientCredits
 from gateway import plan as plans
 from gateway.delivery import cache_headers, passed_on, saved_by, usd
 from gateway.errors import UpstreamFailed
 from gateway.exchange import Exchange
+from gateway.fetch import give_back, lease_or_wait, put
 from gateway.fingerprint import canonical, fingerprint, significant
 from gateway.flights import Place
 from gateway.models import CacheStatus, SpendState
+from gateway.outcomes import Outcome
 from gateway.service import Gateway
 
 AT_ONCE = 256  # look-ups under way for one request
@@ -48,176 +53,184 @@ def splits(exchange: Exchange) -> bool:
     return bool(_strings(exchange))
 
 
-async def respond(gateway: Gateway, exchange: Exchange, send: Send) -> None:
-    """Answer a request that `splits`. Raises APIError."""
+async def answer_to(gateway: Gateway, exchange: Exchange) -> http.Answer:
+    """Of a request that `splits`. Raises APIError; what was charged for strings is refunded then."""
+    known = _Known(gateway, exchange)
+    try:
+        return await _answer(gateway, exchange, known)
+    except BaseException:
+        await known.refund()
+        raise
+
+
+@dataclass
+class _Known:
+    """The embeddings that are there, by string, and what came of looking for them."""
+
+    gateway: Gateway
+    exchange: Exchange
+    embeddings: dict[str, bytes] = field(default_factory=dict)
+    saved: Decimal | None = Decimal(0)  # USD; None: unknown of some
+    charges: list[Charge] = field(default_factory=list)
+
+    async def look_up(self, keys: dict[str, str]) -> None:
+        """Adds the stored ones of these strings, whose entries have these keys."""
+        items_ = list(keys.items())
+        for start in range(0, len(items_), AT_ONCE):
+            some = items_[start : start + AT_ONCE]
+            hits = await asyncio.gather(*(self._hit(key) for _, key in some))
+            for (string, _), hit in zip(some, hits, strict=True):
+                if hit is not None:
+                    self.add(string, hit)
+
+    def add(self, string: str, hit: Hit) -> None:
+        amount = saved_by(hit)
+        self.embeddings[string] = hit.value
+        self.saved = None if self.saved is None or amount is None else self.saved + amount
+        self.charges.append(hit.charge)
+
+    async def refund(self) -> None:
+        for charge in self.charges:
+            await self.gateway.store.refund(charge)
+
+    async def _hit(self, key: str) -> Hit | None:
+        """The request has been counted already."""
+        store, caller, oldest = self.gateway.store, self.exchange.caller, self.exchange.asked.directives.max_age
+        try:
+            if oldest is not None:
+                there = await store.get(caller, key, wanted=False, space=Space.GATEWAY, requests=0)
+                if there is None or items.age(there) > oldest:
+                    return None
+            return await store.get(caller, key, space=Space.GATEWAY, requests=0)
+        except InsufficientCredits:  # it goes upstream instead
+            return None
+
+
+async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.Answer:
     strings = _strings(exchange)
     keys = {string: _key(exchange, string) for string in dict.fromkeys(strings)}
-    known: dict[str, bytes] = {}
     if exchange.cache is CacheStatus.MISS:
-        exchange.saved = await _look_up(gateway, exchange, keys, known)
-    missing = [string for string in keys if string not in known]
-    if not missing:
-        exchange.cache = CacheStatus.HIT
-        await _send(send, exchange, strings, known, _NO_USAGE, Decimal(0), ())
-        gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, None, Decimal(0), exchange.saved))
-        return
-    call = _Call(gateway, exchange, keys)
-    others = await call.get(missing, known)
+        await known.look_up(keys)
+    missing = [string for string in keys if string not in known.embeddings]
+    exchange.saved = known.saved
+    call = _Call(gateway, exchange, keys, known)
+    others = await call.get(missing) if missing else False
+    exchange.saved = known.saved
     if call.failed is not None:
-        await http.send_answer(send, call.failed, exchange.request_id)
-        return
+        await known.refund()
+        return call.failed
     if call.sent:
         exchange.reason = f"{len(call.sent)} of {len(keys)} went upstream"
     else:
         exchange.cache = CacheStatus.COALESCED if others else CacheStatus.HIT
-        gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, None, Decimal(0), exchange.saved))
-    await _send(send, exchange, strings, known, call.usage, call.cost, call.headers)
+        gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, None, Decimal(0)))
+    data = [
+        {"object": "embedding", "index": index, "embedding": msgspec.Raw(known.embeddings[string])}
+        for index, string in enumerate(strings)
+    ]
+    document = {"object": "list", "data": data, "model": exchange.plan.model, "usage": call.usage}
+    money = (
+        (b"x-cache-cost", usd(call.cost)),
+        (b"x-cache-saved", usd(exchange.saved)),
+        (b"x-credits-charged", credits(sum(charge.units for charge in known.charges)).encode()),
+    )
+    headers = (*(call.headers or (http.JSON,)), *money, *cache_headers(exchange))
+    return http.Answer(200, headers, msgspec.json.encode(document))
 
 
 class _Call:
     """What one request does for the strings that nobody knows yet."""
 
-    def __init__(self, gateway: Gateway, exchange: Exchange, keys: dict[str, str]) -> None:
-        self._gateway, self._exchange, self._keys = gateway, exchange, keys
+    def __init__(self, gateway: Gateway, exchange: Exchange, keys: dict[str, str], known: _Known) -> None:
+        self._gateway, self._exchange, self._keys, self._known = gateway, exchange, keys, known
         self.sent: list[str] = []
         self.failed: http.Answer | None = None  # what the upstream says instead of embeddings
         self.usage: object = _NO_USAGE
         self.cost: Decimal | None = Decimal(0)
         self.headers: tuple[http.Header, ...] = ()
 
-    async def get(self, missing: Sequence[str], known: dict[str, bytes]) -> bool:
-        """Adds them to `known`; whether others' calls brought some. Raises APIError."""
-        under_way = self._gateway.strings
-        shared = self._exchange.cache is CacheStatus.MISS
-        theirs = {
-            string: under_way[self._place(string)] for string in missing if shared and self._place(string) in under_way
-        }
+    async def get(self, missing: Sequence[str]) -> bool:
+        """Makes them known; whether others' calls brought some. Raises APIError."""
+        under_way = self._gateway.strings if self._exchange.cache is CacheStatus.MISS else {}
+        theirs = {string: under_way[place] for string in missing if (place := self._place(string)) in under_way}
         mine = [string for string in missing if string not in theirs]
-        futures = {string: asyncio.get_running_loop().create_future() for string in mine}
-        if shared:
-            under_way.update((self._place(string), future) for string, future in futures.items())
+        futures = {self._place(string): asyncio.get_running_loop().create_future() for string in mine}
+        under_way.update(futures)
         try:
             if mine:
-                known.update(await self._fetch(mine, known))
+                await self._fetch(mine)
         finally:
-            for string, future in futures.items():
-                if shared:
-                    del under_way[self._place(string)]
-                future.set_result(known.get(string))
-        for string, future in theirs.items():
-            found = await asyncio.shield(future)
-            if found is None:
-                raise UpstreamFailed(502, "upstream_failed", "The call that this request waited for failed: try again.")
-            known[string] = found
+            for string in mine:
+                under_way.pop(self._place(string)).set_result(self._known.embeddings.get(string))
+        if self.failed is None:
+            for string, future in theirs.items():
+                found = await asyncio.shield(future)
+                if found is None:
+                    raise UpstreamFailed(502, "upstream_failed", "The call that this request waited for failed.")
+                self._known.embeddings[string] = found
         return bool(theirs)
 
-    async def _fetch(self, mine: Sequence[str], known: dict[str, bytes]) -> dict[str, bytes]:
+    async def _fetch(self, mine: Sequence[str]) -> None:
         """Under the lease of the first string: whoever asks for the same ones elsewhere waits for this call."""
-        exchange, store = self._exchange, self._gateway.store
-        first, token = self._keys[mine[0]], 0
-        if exchange.cache is CacheStatus.MISS:
-            most = exchange.upstream.policy.total_seconds
-            leased = await store.lease_or_wait(
-                exchange.caller,
-                first,
-                seconds=min(most, MAX_LEASE_SECONDS),
-                wait=min(most, MAX_WAIT_SECONDS),
-                space=Space.GATEWAY,
-            )
-            if isinstance(leased, Hit):
-                found = {mine[0]: leased.value}
-                await _look_up(self._gateway, exchange, {string: self._keys[string] for string in mine[1:]}, found)
-                left = [string for string in mine if string not in found]
-                return found | (await self._upstream(left, 0) if left else {})
-            token = leased or 0
+        store, first, token = self._gateway.store, self._keys[mine[0]], 0
+        if self._exchange.cache is CacheStatus.MISS:
+            try:
+                leased = await lease_or_wait(store, self._exchange, first)
+            except InsufficientCredits:
+                leased = None
+            if isinstance(leased, Hit):  # another process has made the call
+                self._known.add(mine[0], leased)
+                await self._known.look_up({string: self._keys[string] for string in mine[1:]})
+                mine = [string for string in mine if string not in self._known.embeddings]
+            else:
+                token = leased or 0
+        stored = False
         try:
-            fetched = await self._upstream(mine, token)
-        except BaseException:
-            if token:
-                await self._give_back(first, token)
-            raise
-        if not fetched and token:
-            await self._give_back(first, token)
-        return fetched
+            stored = bool(mine) and await self._upstream(mine, token)
+        finally:
+            if token and not stored:
+                await give_back(store, self._exchange, first, token)
 
-    async def _upstream(self, strings: Sequence[str], token: int) -> dict[str, bytes]:
+    async def _upstream(self, strings: Sequence[str], token: int) -> bool:
+        """Whether the first of them was stored, which ends the lease."""
         exchange = self._exchange
         body = msgspec.json.encode({**exchange.body, "input": list(strings)})
-        part = replace(exchange, asked=exchange.asked._replace(body=body), stores=False)
+        part = replace(exchange, asked=exchange.asked._replace(body=body), stores=False, saved=self._known.saved)
         self.sent = list(strings)
         flight = self._gateway.flights.start(None, lambda flight: self._gateway.fetcher.fetch(flight, part))
-        with self._gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
+        with self._gateway.flights.reading(flight, cancel=True):  # who goes on without a client cancels nothing
             await flight.whole()
         answer, outcome = flight.answer, flight.outcome
         if answer is None or outcome is None:
             raise UpstreamFailed(502, "upstream_broken", "The provider gave no answer.")
         self.headers, self.cost = passed_on(answer, "application/json"), outcome.cost
         if answer.status != 200:
-            headers = (*self.headers, *cache_headers(exchange))
-            self.failed = http.Answer(answer.status, headers, answer.body())
-            return {}
+            self.failed = http.Answer(answer.status, (*self.headers, *cache_headers(exchange)), answer.body())
+            return False
         found = _embeddings(answer.body(), strings)
+        self._known.embeddings |= found
         self.usage = outcome.document.get("usage", _NO_USAGE)
-        if not outcome.unstored:
-            await self._put(found, outcome.cost, token)
-        elif token:
-            await self._give_back(self._keys[strings[0]], token)
-        return found
+        return not outcome.unstored and await self._put(found, outcome, token)
 
-    async def _put(self, found: dict[str, bytes], cost: Decimal | None, token: int) -> None:
-        """Each costs an equal share of the call. What cannot be stored now is not: the client has its answer."""
-        exchange = self._exchange
-        share = None if cost is None else f"{(cost / len(found)).quantize(Decimal('1e-9')):f}"
-        tags = list(exchange.asked.directives.tags)
+    async def _put(self, found: dict[str, bytes], outcome: Outcome, token: int) -> bool:
+        """Each costs an equal share of the call. Whether the first was stored; the client has its answer anyway."""
+        exchange, directives = self._exchange, self._exchange.asked.directives
+        share = None if outcome.cost is None else f"{(outcome.cost / len(found)).quantize(Decimal('1e-9')):f}"
 
-        async def put(position: int, string: str, embedding: bytes) -> None:
-            body = {"input": string}
-            wanted: int | None = plans.ttl(exchange.upstream, exchange.api, body, {}, exchange.asked.directives.ttl)
-            lease = token if position == 0 else 0
-            for ttl in (wanted, None):  # None: the tenant's own, where the policy's is too long for it
-                try:
-                    entry = NewEntry(embedding, None, ttl, tags, share)
-                    await self._gateway.store.put(
-                        exchange.caller, self._keys[string], entry, lease=lease, space=Space.GATEWAY
-                    )
-                except TTLTooLong:
-                    continue
-                return
+        async def put_one(string: str, embedding: bytes, lease: int) -> None:
+            ttl = plans.ttl(exchange.upstream, exchange.api, {"input": string}, {}, directives.ttl)
+            entry = NewEntry(embedding, None, ttl, list(directives.tags), share)
+            await put(self._gateway.store, exchange, self._keys[string], entry, lease)
 
-        puts = [put(position, *item) for position, item in enumerate(found.items())]
-        await asyncio.gather(*puts, return_exceptions=True)
-
-    async def _give_back(self, key: str, token: int) -> None:
-        await self._gateway.store.delete(self._exchange.caller, key, lease=token, space=Space.GATEWAY)
+        puts = [put_one(*item, token if position == 0 else 0) for position, item in enumerate(found.items())]
+        results: list[Any] = await asyncio.gather(*puts, return_exceptions=True)
+        for error in results:
+            if error is not None and not isinstance(error, APIError):
+                raise error
+        return results[0] is None
 
     def _place(self, string: str) -> Place:
         return self._exchange.caller.tenant_id, self._keys[string]
-
-
-async def _look_up(
-    gateway: Gateway, exchange: Exchange, keys: dict[str, str], known: dict[str, bytes]
-) -> Decimal | None:
-    """Adds the stored ones to `known`. What they saved in USD; None: unknown of some."""
-    saved: Decimal | None = Decimal(0)
-
-    async def look_up(string: str, key: str) -> Hit | None:
-        try:
-            return await gateway.store.get(exchange.caller, key, space=Space.GATEWAY)
-        except InsufficientCredits:  # it goes upstream instead
-            return None
-
-    for some in _slices(list(keys.items())):
-        hits = await asyncio.gather(*(look_up(string, key) for string, key in some))
-        for (string, _), hit in zip(some, hits, strict=True):
-            if hit is not None:
-                known[string] = hit.value
-                amount = saved_by(hit)
-                saved = None if saved is None or amount is None else saved + amount
-    return saved
-
-
-def _slices(items: list[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
-    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
 
 
 def _strings(exchange: Exchange) -> list[str]:
@@ -241,32 +254,11 @@ def _key(exchange: Exchange, string: str) -> str:
 def _embeddings(body: bytes, strings: Sequence[str]) -> dict[str, bytes]:
     """Raises UpstreamFailed where it is not one for each string."""
     try:
-        items = {item.index: bytes(item.embedding) for item in _decoder.decode(body).data}
+        items_ = {item.index: bytes(item.embedding) for item in _decoder.decode(body).data}
     except msgspec.MsgspecError:
-        items = {}
-    if sorted(items) != list(range(len(strings))):
+        items_ = {}
+    if sorted(items_) != list(range(len(strings))):
         raise UpstreamFailed(
             502, "upstream_broken", "The provider's answer does not have one embedding for each input."
         )
-    return {string: items[position] for position, string in enumerate(strings)}
-
-
-async def _send(
-    send: Send,
-    exchange: Exchange,
-    strings: Sequence[str],
-    known: dict[str, bytes],
-    usage: object,
-    cost: Decimal | None,
-    headers: tuple[http.Header, ...],
-) -> None:
-    data = [
-        {"object": "embedding", "index": index, "embedding": msgspec.Raw(known[string])}
-        for index, string in enumerate(strings)
-    ]
-    document = {"object": "list", "data": data, "model": exchange.plan.model, "usage": usage}
-    money = ((b"x-cache-cost", usd(cost)), (b"x-cache-saved", usd(exchange.saved)))
-    answer = http.Answer(
-        200, (*(headers or (http.JSON,)), *money, *cache_headers(exchange)), msgspec.json.encode(document)
-    )
-    await http.send_answer(send, answer, exchange.request_id)
+    return {string: items_[position] for position, string in enumerate(strings)}

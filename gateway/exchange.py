@@ -65,6 +65,10 @@ class Exchange:
     def user(self) -> str:
         return self.asked.directives.user or self.plan.user
 
+    @property
+    def _keeps_prompt(self) -> bool:
+        return self.upstream.policy.keep_prompts and self.plan.bypass != plans.PERSONAL_DATA
+
     def event(
         self,
         state: SpendState,
@@ -94,5 +98,5 @@ class Exchange:
             output_tokens=usage.output_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             fingerprint=self.plan.fingerprint,
-            prompt=plans.prompt(self.api, self.body) if self.upstream.policy.keep_prompts else None,
+            prompt=plans.prompt(self.api, self.body) if self._keeps_prompt else None,
         )

@@ -6,6 +6,7 @@ Whatever happens on the way, the reservation is settled and the lease ended.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,11 +14,12 @@ from decimal import Decimal
 import msgspec
 import structlog
 from django.conf import settings
+from msgspec.structs import replace
 
 from cacheservice.entries.models import Space
 from cacheservice.entries.requests import MAX_LEASE_SECONDS, MAX_WAIT_SECONDS, NewEntry
 from cacheservice.entries.store import Hit, Store
-from cacheservice.errors import APIError, TTLTooLong
+from cacheservice.errors import APIError, InsufficientCredits, TTLTooLong
 from gateway import plan as plans
 from gateway import pricing, upstreams
 from gateway.answers import Answer, stored_content_type
@@ -70,18 +72,15 @@ class Fetcher:
         finally:
             self._bytes -= 0 if flight.answer is None else flight.answer.size
             if token:
-                await self._give_back(exchange, token)
+                await give_back(self._store, exchange, exchange.plan.key, token)
 
     async def _lease(self, flight: Flight, exchange: Exchange) -> int | None:
         """A token, or the answer that another process got meanwhile, as the flight's; or neither, after a long wait."""
-        most = exchange.upstream.policy.total_seconds
-        found = await self._store.lease_or_wait(
-            exchange.caller,
-            exchange.plan.key,
-            seconds=min(most, MAX_LEASE_SECONDS),
-            wait=min(most, MAX_WAIT_SECONDS),
-            space=Space.GATEWAY,
-        )
+        try:
+            found = await lease_or_wait(self._store, exchange, exchange.plan.key)
+        except InsufficientCredits as error:  # the answer is there, and cannot be paid
+            exchange.bypass(error.code)
+            return None
         if isinstance(found, Hit):
             flight.filled = found
             return None
@@ -114,7 +113,7 @@ class Fetcher:
             unknown = outcome.broken or response.lost > 0
         except UpstreamError as error:
             unknown = error.began
-            raise UpstreamFailed(error.status, error.code, error.message) from None
+            raise _failed(error) from None
         except ValueError as error:
             raise UpstreamFailed(502, "upstream_broken", f"The provider's answer cannot be read: {error}.") from None
         finally:
@@ -185,7 +184,8 @@ class Fetcher:
         outcome = outcome._replace(cost=cost)
         state = SpendState.UNKNOWN if unknown else SpendState.SETTLED
         status = 0 if answer is None else answer.status
-        self._ledger.settle(reservation, exchange.event(state, status, outcome.usage, cost))
+        event = exchange.event(state, status, outcome.usage, cost)
+        self._ledger.settle(reservation, replace(event, provider=upstream.name))
         return outcome
 
     async def _stored(self, flight: Flight, exchange: Exchange, outcome: Outcome, token: int) -> bool:
@@ -196,30 +196,52 @@ class Fetcher:
         value = answer.body()
         if len(value) > settings.MAX_VALUE_BYTES:
             return False
-        ttl: int | None = plans.ttl(
-            exchange.upstream, exchange.api, exchange.body, outcome.document, exchange.asked.directives.ttl
-        )
+        wanted = exchange.asked.directives.ttl
+        ttl = plans.ttl(exchange.upstream, exchange.api, exchange.body, outcome.document, wanted)
         content_type = stored_content_type(answer.form, answer.content_type)
         cost = None if outcome.cost is None else f"{outcome.cost:f}"
-        tags = list(exchange.asked.directives.tags)
-        for _ in range(2):
-            try:
-                entry = NewEntry(value, content_type, ttl, tags, cost)
-                await self._store.put(exchange.caller, exchange.plan.key, entry, lease=token, space=Space.GATEWAY)
-            except TTLTooLong:
-                ttl = None  # the tenant's own
-                continue
-            except APIError as error:  # the client has its answer
-                log.info("answer_not_stored", request_id=exchange.request_id, code=error.code)
-                return False
-            return True
-        return False
-
-    async def _give_back(self, exchange: Exchange, token: int) -> None:
+        entry = NewEntry(value, content_type, ttl, list(exchange.asked.directives.tags), cost)
         try:
-            await self._store.delete(exchange.caller, exchange.plan.key, lease=token, space=Space.GATEWAY)
-        except APIError as error:  # then it runs out
-            log.info("lease_not_given_back", request_id=exchange.request_id, code=error.code)
+            await put(self._store, exchange, exchange.plan.key, entry, token)
+        except APIError as error:  # the client has its answer
+            log.info("answer_not_stored", request_id=exchange.request_id, code=error.code)
+            return False
+        return True
+
+
+def _failed(error: UpstreamError) -> UpstreamFailed:
+    failed = UpstreamFailed(error.status, error.code, error.message)
+    if error.retry_after is not None:
+        failed.headers = ((b"retry-after", b"%d" % math.ceil(error.retry_after)),)
+    return failed
+
+
+async def lease_or_wait(store: Store, exchange: Exchange, key: str) -> Hit | int | None:
+    """As the store's, for as long as a call of this provider may take."""
+    most = exchange.upstream.policy.total_seconds
+    return await store.lease_or_wait(
+        exchange.caller,
+        key,
+        seconds=min(most, MAX_LEASE_SECONDS),
+        wait=min(most, MAX_WAIT_SECONDS),
+        space=Space.GATEWAY,
+    )
+
+
+async def put(store: Store, exchange: Exchange, key: str, entry: NewEntry, lease: int) -> None:
+    """Store an answer; not for longer than the tenant lets entries live. Raises APIError."""
+    try:
+        await store.put(exchange.caller, key, entry, lease=lease, space=Space.GATEWAY)
+    except TTLTooLong as error:
+        await store.put(exchange.caller, key, entry._replace(ttl=error.most), lease=lease, space=Space.GATEWAY)
+
+
+async def give_back(store: Store, exchange: Exchange, key: str, token: int) -> None:
+    """The lease, to whoever waits for it."""
+    try:
+        await store.delete(exchange.caller, key, lease=token, space=Space.GATEWAY)
+    except APIError as error:  # then it runs out
+        log.info("lease_not_given_back", request_id=exchange.request_id, code=error.code)
 
 
 def _candidates(exchange: Exchange) -> list[Upstream]:

@@ -6,9 +6,9 @@ for a late joiner wants the first ones too: so they are bounded, for each flight
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from cacheservice.entries.store import Hit
 from cacheservice.errors import APIError, Unavailable
@@ -104,7 +104,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_place: dict[Place, Flight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def under_way(self, place: Place) -> Flight | None:
         return self._by_place.get(place)
@@ -114,11 +114,15 @@ class Flights:
         flight = Flight()
         if place is not None:
             self._by_place[place] = flight
-        task = asyncio.create_task(self._fly(flight, place, fly))
+        flight.cancel = self.keep(self._fly(flight, place, fly)).cancel
+        return flight
+
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do it whether its client stays or not."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        flight.cancel = task.cancel
-        return flight
+        return task
 
     @contextmanager
     def reading(self, flight: Flight, *, cancel: bool) -> Iterator[None]:

@@ -19,6 +19,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from accounts import tokens
@@ -27,7 +28,7 @@ from cacheservice.entries.side import SidePool, Transaction
 from cacheservice.errors import APIError, Unavailable
 from gateway import sql
 from gateway.budgets import Budget, matching, resets_at
-from gateway.events import Booking, Call, Event, Reservation, columns, new_id, settlement, storable
+from gateway.events import Booking, Call, Event, Reservation, document, new_id, settlement, storable
 from gateway.models import SpendState
 
 __all__ = ["BudgetExceeded", "Call", "Event", "Ledger", "PriceUnknown", "Reservation", "new_id"]
@@ -94,6 +95,7 @@ class Ledger:
         self._pool = SidePool(conninfo, "ledger")
         self._waiting: deque[_Waiting] = deque()
         self._asked = asyncio.Event()
+        self._reserving = asyncio.Lock()  # held while a batch is
         self._settlements: deque[Booking] = deque()  # as many as there are reservations
         self._events: deque[Event] = deque()
         self._lost = 0
@@ -109,6 +111,9 @@ class Ledger:
     async def close(self) -> None:
         """Writes what is buffered, in bounded time."""
         self._closing = True
+        with suppress(TimeoutError):  # a reservation that was committed meanwhile must be given back
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._reserving.acquire()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,7 +159,7 @@ class Ledger:
         worst case counts as spent. A second settlement of one reservation does nothing.
         """
         if reservation.worst is None:
-            self.record(event._replace(id=reservation.id, at=reservation.at))
+            self.record(msgspec.structs.replace(event, id=reservation.id, at=reservation.at))
         else:
             self._settlements.append(settlement(reservation, event))
             if len(self._settlements) >= BATCH:
@@ -181,7 +186,8 @@ class Ledger:
             batch = [waiting for waiting in batch if not waiting.granted.done()]
             if batch:
                 try:
-                    await self._reserve(batch)
+                    async with self._reserving:
+                        await self._reserve(batch)
                 except Exception:  # a defect, which must not leave callers hanging
                     log.exception("reserve_failed")
                 finally:
@@ -283,7 +289,7 @@ class Ledger:
         """Where one of them cannot be written, the others are."""
         try:
             async with self._pool.transaction() as transaction:
-                await transaction.rows(sql.BOOK, columns(bookings))
+                await transaction.rows(sql.BOOK, document(bookings))
         except Unavailable:
             raise
         except Exception:  # what is in the events

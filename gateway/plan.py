@@ -22,6 +22,7 @@ KEPT_PLANS = 10_000
 MAX_PROMPT_CHARACTERS = 500  # of what spend events keep, where the policy lets them
 
 _NOT_JSON = "not a JSON object"
+PERSONAL_DATA = "personal-data"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -142,7 +143,7 @@ def _bypass(upstream: Upstream, api: API, body: Body) -> str:
     if not policy.cache_random and (random := api.randomness(body)) is not None:
         return random
     if (policy.personal_data or policy.personal_patterns) and personal_data.found(api.texts(body), policy):
-        return "personal-data"
+        return PERSONAL_DATA
     return ""
 
 

@@ -11,6 +11,7 @@ from cacheservice.entries.requests import MAX_KEY_BYTES, MAX_TAG_BYTES, check_ta
 from cacheservice.errors import InvalidRequest, NotFound
 from cacheservice.http import Scope
 from gateway.policy import MAX_TTL_SECONDS
+from gateway.providers import NAME
 
 PREFIX = b"/gateway/"
 MAX_USER_BYTES = MAX_TAG_BYTES
@@ -47,7 +48,7 @@ _KEPT_BACK = frozenset(
     }
 )
 _KEPT_BACK_PREFIXES = (b"x-cache-", b"x-forwarded-", b"sec-", b":")
-_PROVIDER = re.compile(rb"[a-z0-9][a-z0-9-]{0,62}")
+_PROVIDER = re.compile(NAME.encode())
 _PRINTABLE = re.compile(r"[\x20-\x7e\x80-\U0010ffff]+")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 

@@ -71,17 +71,19 @@ from unnest(%(call_tenant_ids)s::int8[], %(call_ids)s::int8[], %(ats)s::timestam
 # budgets get back what a reservation had more than its event cost.
 _BOOKED: Final = """
 with given as materialized (
-  select tenant_id, id, timestamptz '1970-01-01 00:00Z' + at * interval '1 microsecond' as at, provider, model, "user",
-         api_key_id, cache, state, status, request_id, cost::numeric as cost, saved::numeric as saved, input_tokens,
-         cached_tokens, output_tokens, reasoning_tokens, fingerprint, prompt, reserved
-  from unnest(
-    %(tenant_ids)b::int8[], %(ids)b::int8[], %(ats)b::int8[], %(providers)b::text[], %(models)b::text[],
-    %(users)b::text[], %(api_key_ids)b::int8[], %(caches)b::int2[], %(states)b::int2[], %(statuses)b::int2[],
-    %(request_ids)b::text[], %(costs)b::text[], %(saveds)b::text[], %(input_tokens)b::int8[],
-    %(cached_tokens)b::int8[], %(output_tokens)b::int8[], %(reasoning_tokens)b::int8[], %(fingerprints)b::bytea[],
-    %(prompts)b::text[], %(reserved)b::bool[]
-  ) as g (tenant_id, id, at, provider, model, "user", api_key_id, cache, state, status, request_id, cost, saved,
-          input_tokens, cached_tokens, output_tokens, reasoning_tokens, fingerprint, prompt, reserved)
+  select tenant_id, id, at, provider, model, "user", api_key_id, cache, state, status, request_id,
+         case when cost > 999999999 then 999999999.999999999 else cost end as cost,
+         case when saved > 999999999 then 999999999.999999999 else saved end as saved,
+         greatest(0, least(input_tokens, 1125899906842624))::int8 as input_tokens,
+         greatest(0, least(cached_tokens, 1125899906842624))::int8 as cached_tokens,
+         greatest(0, least(output_tokens, 1125899906842624))::int8 as output_tokens,
+         greatest(0, least(reasoning_tokens, 1125899906842624))::int8 as reasoning_tokens,
+         decode(fingerprint, 'base64') as fingerprint, prompt, id = any(%(settled)s::int8[]) as reserved
+  from json_to_recordset(%(events)s::json) as g (
+    tenant_id int8, id int8, at timestamptz, provider text, model text, "user" text, api_key_id int8, cache int2,
+    state int2, status int2, request_id text, cost numeric, saved numeric, input_tokens numeric,
+    cached_tokens numeric, output_tokens numeric, reasoning_tokens numeric, fingerprint text, prompt text
+  )
 ),
 settled as (
   update gateway_spend_event e

@@ -15,12 +15,16 @@ DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
 # Each alternative begins with the byte itself: so `re` skips to the next such byte, five times as fast.
 _END = re.compile(rb"\n\n|\r\n\r(?:\n|(?=[^\n]))|\r\r|\n(?<!\r\n)\r")
 _MOST_OF_AN_END = 3  # bytes of it that may have come already
-_BLANK = re.compile(rb"\r?\n|\r(?=[^\n])")  # where an event should begin
+# What says nothing to anybody: a run of blank lines and of events of which no line is `data` or `event`. It is taken as
+# one, so that megabytes of them are not as many objects. How such a run is cut is nothing that anybody could see.
+_LINE_END = rb"(?:\r?\n|\r(?=[^\n]))"
+_IDLE = re.compile(rb"(?:\n+|(?:(?!data|event|\xef\xbb\xbf)[^\r\n]++" + _LINE_END + rb")*+" + _LINE_END + rb")++")
 _BOM = b"\xef\xbb\xbf"
 
 
 class Parser:
-    """Of one stream. Comments and blank lines come as events without data."""
+    """Of one stream. Comments and blank lines come as events without data, those of a piece together. Where the others
+    begin and end is told by the bytes alone, not by how they were cut into pieces."""
 
     __slots__ = ("_buffer", "_first", "_max", "_searched")
 
@@ -64,7 +68,9 @@ class Parser:
 
     def _end(self, start: int) -> int:
         """Where the event that begins at `start` ends; 0: not yet."""
-        found = _BLANK.match(self._buffer, start) or _END.search(
+        # What was looked at already is not looked at again: it is no idle run, or one that lacks its end.
+        fresh = start >= self._searched or self._searched <= 1
+        found = (_IDLE.match(self._buffer, start) if fresh else None) or _END.search(
             self._buffer, max(start, self._searched - _MOST_OF_AN_END)
         )
         # No match object may live on: it would keep the buffer from growing.

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from gateway.budgets import Budget
 from gateway.ledger import Call, Event, Ledger, Reservation, new_id
 from gateway.models import Budget as BudgetRow
@@ -27,9 +29,10 @@ def call(tenant_id: int, model: str = "gpt-4o", api_key_id: int = KEY, **changes
 def event(tenant_id: int, cost: Decimal | None = Decimal(0), **changes: Any) -> Event:
     at = datetime.now(UTC)
     settled = SpendState.SETTLED
-    return Event(
+    usual = Event(
         tenant_id, new_id(), at, "openai", "gpt-4o", "ann", KEY, CacheStatus.MISS, settled, 200, "request-1", cost
-    )._replace(**changes)
+    )
+    return replace(usual, **changes)
 
 
 def outcome_of(reservation: Reservation, cost: Decimal | None, asked: Call, **changes: Any) -> Event:

@@ -10,7 +10,7 @@ from cacheservice import errors
 from cacheservice.openapi import document
 from tests.processes import ROOT
 
-OURS = ("accounts", "billing", "cacheservice", "cacheservice.entries")
+OURS = ("accounts", "billing", "cacheservice", "cacheservice.entries", "gateway")
 
 
 def documented(name: str) -> str:

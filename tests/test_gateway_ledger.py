@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from accounts import tokens
 from cacheservice.errors import Unavailable
@@ -132,7 +133,7 @@ def test_settlement(cost: str | None, state: SpendState, expected: tuple[SpendSt
         amount = None if cost is None else usd(cost)
         settled = outcome_of(reservation, amount, asked, state=state, provider="fallback")
         ledger.settle(reservation, settled)
-        ledger.settle(reservation, settled._replace(cost=usd("9")))  # does nothing
+        ledger.settle(reservation, replace(settled, cost=usd("9")))  # does nothing
 
     run_with_ledger(scenario)
     amount = Decimal(expected[1])

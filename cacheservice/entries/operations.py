@@ -232,9 +232,13 @@ class Read(Operation):
 class LimitedRead(Read):
     """As Read, for every caller. Raises InsufficientCredits."""
 
-    __slots__ = ()
+    __slots__ = ("requests",)
     name = b"limited_read"
     statements = {b"limited_read": sql.LIMITED_READ}
+
+    def __init__(self, caller: Caller, space: int, key: str, wanted: bool, requests: int = 1) -> None:
+        super().__init__(caller, space, key, wanted)
+        self.requests = requests
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:

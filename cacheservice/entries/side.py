@@ -25,7 +25,7 @@ MOST_WAITING = 256
 
 
 class SidePool:
-    """Runs statements, each its own transaction or several in one. `name`: of its connections, in PostgreSQL's views."""
+    """Runs statements, each its own transaction or several in one. `name` is its connections' in PostgreSQL's views."""
 
     def __init__(self, conninfo: str, name: str) -> None:
         self._pool = psycopg_pool.AsyncConnectionPool(

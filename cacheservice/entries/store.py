@@ -182,19 +182,23 @@ class Store:
         wanted: bool = True,
         allowance: "Allowance | None" = None,
         space: int = Space.TENANT,
+        requests: int = 1,
     ) -> Hit | None:
         """The live entry, or None. Without `wanted` its value is neither read nor opened, and nothing is charged.
+        `requests`: how many this is for the rate limit.
 
         Raises InsufficientCredits, and ValueTooLarge when the value goes beyond what `allowance` has left. What was
         charged for a value that is then not given is refunded before this ends.
         """
         for _ in range(ATTEMPTS):
-            read: Read = (LimitedRead if caller.limited else Read)(caller, space, key, wanted)
+            read: Read = (
+                LimitedRead(caller, space, key, wanted, requests) if caller.limited else Read(caller, space, key, wanted)
+            )
             found: Found | None
             try:
                 found = await self._run(read)
             except Limited:
-                read = LimitedRead(caller, space, key, wanted)
+                read = LimitedRead(caller, space, key, wanted, requests)
                 found = await self._run(read)
             if found is None:
                 return None

@@ -49,12 +49,15 @@ class Event(NamedTuple):
         return b"\n".join(self.fields(b"data"))
 
     def fields(self, name: bytes) -> list[bytes]:
-        """The values of the fields of that name."""
-        lines = (line.partition(b":") for line in _LINE_END.split(self.raw[self.skipped :]))
-        return [value.removeprefix(b" ") for field, _, value in lines if field == name]
+        """The values of the fields of that name: `data` or `event`."""
+        return _FIELDS[name].findall(self.raw[self.skipped :] if self.skipped else self.raw)
 
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+# A line with that name, and the value it may have. The name first, which is what is searched for: an event may be
+# megabytes of blank lines.
+_FIELDS = {
+    name: re.compile(name + rb"(?<![^\r\n]" + name + rb")(?::[ ]?([^\r\n]*))?(?=[\r\n]|\Z)") for name in (b"data", b"event")
+}
 
 
 class API:
