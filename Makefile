@@ -1,4 +1,4 @@
-# make run | test | check | bench | faults | lock | clean. Nothing is installed outside of .venv.
+# make run | test | check | bench | bench-gateway | faults | lock | clean. Nothing is installed outside of .venv.
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv; HOST and PORT where `make run` listens.
 
@@ -10,14 +10,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test browser check bench faults lock clean preflight
+.PHONY: help run test browser check bench bench-gateway faults lock clean preflight
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run     start the service here: http://$(HOST):$(PORT)  (PORT=8001 for another port)"
 	@echo "make test    run the tests"
 	@echo "make check   lint, types, migrations"
-	@echo "make bench   measure"
+	@echo "make bench   measure; make bench-gateway: the gateway alone"
 	@echo "make faults  kill, cut, race and set clocks at full counts, for half an hour: docs/reliability.md"
 	@echo "make lock    choose the versions of the dependencies anew"
 	@echo "make clean   remove .venv and caches; data and keys under var/ stay"
@@ -50,6 +50,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(PY) -m bench
+
+bench-gateway: $(VENV)/dev.stamp
+	$(PY) -m bench --only gateway
 
 faults: $(VENV)/dev.stamp
 	$(PY) -m tests.faults

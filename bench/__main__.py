@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import aims, clients, console, entries, metering, purging, report, sizes, throughput, variants, wrk
+from bench import aims, clients, console, entries, gateway, metering, purging, report, sizes, throughput, variants, wrk
 from bench.measurement import BenchError
 from bench.service import (
     Owner,
@@ -29,7 +29,8 @@ from bench.throughput import say
 from cacheservice.embedded import EmbeddedError
 from cacheservice.supervisor import Failed, StopRequested, stop_on_signals
 
-PARTS = ("throughput", "metering", "clients", "console", "sizes", "purge")
+PARTS = ("throughput", "metering", "clients", "gateway", "console", "sizes", "purge")
+ON_ENTRIES = {"throughput", "metering", "clients", "purge"}  # of one server with ENTRIES
 ENTRIES = 10_000
 SIZES = (1_000, 100_000, 1_000_000)
 EXPIRED = 1_000_000
@@ -91,6 +92,24 @@ def _run(options: argparse.Namespace) -> None:
 def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, results: dict[str, Any]) -> None:
     parts = options.only or PARTS
     reached = results["aims"] = []
+    if ON_ENTRIES & set(parts):
+        _measure_on_entries(options, template, owner, results)
+    if "gateway" in parts:
+        results["gateway"] = through = gateway.measure(template, owner, options.seconds, options.rounds)
+        report.gateway(through)
+        reached += aims.of_gateway(through)
+    if "console" in parts:
+        results["console"] = pages = console.measure(template, owner, options.sizes[-1])
+        reached += aims.of_console(pages)
+    if "sizes" in parts:
+        results["sizes"] = by_size = sizes.measure(template, owner, options.sizes, options.seconds, options.rounds)
+        report.sizes(by_size)
+        reached.append(aims.of_sizes(by_size))
+    report.aims(reached)
+
+
+def _measure_on_entries(options: argparse.Namespace, template: str, owner: Owner, results: dict[str, Any]) -> None:
+    parts, reached = options.only or PARTS, results["aims"]
     other = new_owner("expired")
     dsn = copied(template, "bench")
     with running_service(dsn, owner) as service:
@@ -132,14 +151,6 @@ def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, res
             )
             report.purge(purge)
             reached.append(aims.of_purge(purge))
-    if "console" in parts:
-        results["console"] = pages = console.measure(template, owner, options.sizes[-1])
-        reached += aims.of_console(pages)
-    if "sizes" in parts:
-        results["sizes"] = by_size = sizes.measure(template, owner, options.sizes, options.seconds, options.rounds)
-        report.sizes(by_size)
-        reached.append(aims.of_sizes(by_size))
-    report.aims(reached)
 
 
 def _measure_variants(options: argparse.Namespace, template: str, owner: Owner, results: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.clients import ClientsReport
+from bench.gateway import HIT_CONNECTIONS, OPEN_STREAMS, STREAMS, GatewayReport
 from bench.metering import MeteringReport
 from bench.purging import PurgeReport
 from bench.throughput import NAMES, PGBENCH, Row, find
@@ -22,6 +23,9 @@ MOST_GET_TIMES = 1.6
 LEAST_IMPORTED = 5_000
 MOST_LAST_HAD_MS = 50.0
 MOST_PAGE_MS = 100.0
+LEAST_SHARE_OF_LANE = 0.6
+MOST_ADDED_MS = {"p50": 2.0, "p99": 6.0}
+MOST_OPEN_STREAMS_MB = 400.0
 
 
 @dataclass(frozen=True)
@@ -112,3 +116,15 @@ def of_console(pages: dict[str, float]) -> list[Aim]:
         for path, milliseconds in pages.items()
         if milliseconds
     ]
+
+
+def of_gateway(report: GatewayReport) -> list[Aim]:
+    share, most = report.share_of_lane, max(report.memory_mb.values())
+    name = f"stored chat completions at {HIT_CONNECTIONS}, of the lane's GET hits/s"
+    aims = [Aim(name, f"≥ {LEAST_SHARE_OF_LANE:.2f}", f"{share:.2f}", share >= LEAST_SHARE_OF_LANE)]
+    for overhead in report.overheads:
+        name, most_added = f"a miss adds to the {overhead.what}, {STREAMS} streams", MOST_ADDED_MS[overhead.what[-3:]]
+        measured = f"{overhead.added:.1f} ms"
+        aims.append(Aim(name, f"≤ {most_added:.0f} ms", measured, overhead.added <= most_added))
+    name, measured = f"server process with {OPEN_STREAMS:,} streams open", f"{most:.0f} MB"
+    return [*aims, Aim(name, f"≤ {MOST_OPEN_STREAMS_MB:.0f} MB", measured, most <= MOST_OPEN_STREAMS_MB)]

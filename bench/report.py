@@ -6,9 +6,11 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.aims import Aim
+from bench.gateway import EVENTS, STREAMS, GatewayReport
 from bench.purging import PurgeReport
 from bench.throughput import NAMES, Row
 
@@ -39,6 +41,29 @@ def throughput(rows: Sequence[Row]) -> None:
             for row in rows
         ],
     )
+
+
+def gateway(report: GatewayReport) -> None:
+    print(f"\nvalues of {report.value_bytes:,} bytes in the lane, stored completions of {report.answer_bytes:,.0f}")
+    throughput(report.rows)
+    table(
+        (f"{STREAMS} streams of {EVENTS} events", "directly ms", "through ms", "added ms", "from", "to"),
+        [
+            (
+                overhead.what,
+                f"{median(overhead.direct):,.1f}",
+                f"{median(overhead.through):,.1f}",
+                f"{overhead.added:.1f}",
+                f"{min(overhead.differences):.1f}",
+                f"{max(overhead.differences):.1f}",
+            )
+            for overhead in report.overheads
+        ],
+    )
+    busy = ", ".join(f"{share:.0%} {how}" for how, share in report.busy.items())
+    print(f"streams a round: {report.streams}; all cores busy: {busy}")
+    memory = ", ".join(f"{megabytes:.0f} {when}" for when, megabytes in report.memory_mb.items())
+    print(f"the server process's resident memory in MB: {memory}")
 
 
 def sizes(rows: dict[int, Row]) -> None:
