@@ -17,6 +17,8 @@ class Role(models.TextChoices):
 class Permission(models.TextChoices):
     SEE_OVERVIEW = "see_overview", "see the overview"
     SEE_USAGE = "see_usage", "see what was used"
+    SEE_GATEWAY = "see_gateway", "see what AI calls cost"
+    MANAGE_GATEWAY = "manage_gateway", "set up providers, budgets and prices"
     LIST_ENTRIES = "list_entries", "list entries"
     READ_VALUES = "read_values", "open entries"
     CHANGE_ENTRIES = "change_entries", "change entries"
@@ -34,7 +36,7 @@ class Permission(models.TextChoices):
 
 
 _P = Permission
-_EVERYONE = frozenset({_P.SEE_OVERVIEW, _P.SEE_USAGE, _P.SEE_TEAM})
+_EVERYONE = frozenset({_P.SEE_OVERVIEW, _P.SEE_USAGE, _P.SEE_GATEWAY, _P.SEE_TEAM})
 _VIEWER = _EVERYONE | {_P.LIST_ENTRIES, _P.SEE_API_KEYS}
 _DEVELOPER = _VIEWER | {_P.READ_VALUES, _P.CHANGE_ENTRIES, _P.DELETE_ENTRIES, _P.MANAGE_API_KEYS, _P.SEE_SETTINGS}
 _BILLING = _EVERYONE | {_P.SEE_BILLING, _P.MANAGE_BILLING}
@@ -52,6 +54,7 @@ PERMISSIONS: dict[str, frozenset[Permission]] = {
 _SCOPES = {
     _P.SEE_OVERVIEW: "read",
     _P.SEE_USAGE: "read",
+    _P.SEE_GATEWAY: "read",
     _P.LIST_ENTRIES: "read",
     _P.READ_VALUES: "read",
     _P.CHANGE_ENTRIES: "write",

@@ -1,6 +1,7 @@
 """What tenants should be told of now, in words."""
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -9,9 +10,11 @@ from billing.rows import django_rows
 from cacheservice.entries.models import Space
 from console import alert_sql
 from console.models import DEFAULT_LOW_BALANCE, DEFAULT_STORAGE_PERCENT, Alert
-from console.templatetags.console import credits, size
+from console.templatetags.console import credits, size, usd
+from gateway.budgets import resets_at
 
 KEEP: Final = Decimal("0.95")  # of a threshold: below it an alert is over
+MOST_WHOSE: Final = 150  # characters of a title
 
 Place = tuple[int, str, str]  # tenant, kind, subject: at most one open alert
 
@@ -33,10 +36,11 @@ class Condition(NamedTuple):
 
 
 def find() -> Iterator[Condition]:
-    """Of all tenants. Four statements, however many tenants there are."""
+    """Of all tenants. Five statements, however many tenants there are."""
     yield from (_storage(*row) for row in _rows(alert_sql.STORAGE, storage_percent=DEFAULT_STORAGE_PERCENT))
     yield from (_balance(*row) for row in _rows(alert_sql.BALANCE, low_balance=DEFAULT_LOW_BALANCE))
     yield from (_month(*row) for row in _rows(alert_sql.MONTH))
+    yield from (_budget(*row) for row in _rows(alert_sql.BUDGETS))
     yield from (_entry(*row) for row in _rows(alert_sql.UNOPENABLE))
 
 
@@ -78,6 +82,39 @@ def _month(tenant_id: int, units: int, threshold: int, month: Any) -> Condition:
         level=Alert.Level.WARN,
         title=f"{credits(units)} credits were used this month",
         text=f"You wanted to be told at {credits(threshold)} credits a month (UTC). Nothing is refused for it.",
+    )
+
+
+def _budget(
+    tenant_id: int,
+    budget_id: int,
+    api_key_id: int | None,
+    name: str | None,
+    model: str,
+    spent: Decimal,
+    limit: Decimal,
+    percent: int,
+    mean: Decimal,
+    day: date,
+) -> Condition:
+    """A limit is hard, so calls are refused before it is reached: when one as they are today does not fit any more."""
+    used_up = limit - spent < mean or spent >= limit
+    key = f" of API key “{tokens.encode_id(api_key_id) if name is None else name}”" if api_key_id is not None else ""
+    whose = f"{f' for {model}' if model else ''}{key}"
+    shown = whose if len(whose) <= MOST_WHOSE else f"{whose[:MOST_WHOSE]}…"
+    until = f"until the day is over, at {resets_at(day):%Y-%m-%d %H:%M} UTC. Raise the budget if that is too early."
+    return Condition(
+        tenant_id,
+        Alert.Kind.BUDGET,
+        f"{tokens.encode_id(budget_id)} {day}",
+        over=spent * 100 >= limit * percent or used_up,
+        level=Alert.Level.BAD if used_up else Alert.Level.WARN,
+        title=f"Today's budget{shown} is used up"
+        if used_up
+        else f"{spent * 100 // limit} % of today's budget{shown} is used",
+        text=f"{usd(spent)} of {usd(limit)} are spent{whose}. "
+        + ("AI calls are refused with budget_exceeded " if used_up else "Without a rest, AI calls are refused ")
+        + until,
     )
 
 

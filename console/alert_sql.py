@@ -75,6 +75,33 @@ where s.month_credits is not null and c.units >= s.month_credits * %(keep)s and 
     + _ALIVE
 )
 
+# Budgets of the gateway that the running UTC day has used: tenant, budget, API key, its name, model, what was spent,
+# the limit, percent to tell at, what a call costs on average today, the day. Calls under way are left out: what they
+# have reserved comes back, and would open and close an alert. What was spent only grows until the day is over.
+BUDGETS: Final = (
+    """
+select a.tenant_id, a.id, a.api_key_id, k.name, a.model, s.spent, a.usd_per_day, a.alert_percent, c.mean, n.day
+from gateway_budget a
+cross join (select (statement_timestamp() at time zone 'UTC')::date as day) n
+join gateway_budget_day d on d.tenant_id = a.tenant_id and d.budget_id = a.id and d.day = n.day
+left join api_key k on k.tenant_id = a.tenant_id and k.id = a.api_key_id
+cross join lateral (
+  select d.used - coalesce(sum(e.cost), 0) as spent
+  from gateway_spend_event e
+  where e.state = 1 and e.tenant_id = a.tenant_id and e.at >= n.day::timestamp at time zone 'UTC'
+    and (a.api_key_id is null or e.api_key_id = a.api_key_id) and (a.model = '' or e.model = a.model)
+) s
+cross join lateral (
+  select coalesce(sum(p.cost) / nullif(sum(p.requests - p.unpriced), 0), 0) as mean
+  from gateway_spend_day p
+  where p.tenant_id = a.tenant_id and p.day = n.day and p.cost > 0
+    and (a.api_key_id is null or p.api_key_id = a.api_key_id) and (a.model = '' or p.model = a.model)
+) c
+where a.usd_per_day > 0 and d.used * 100 >= a.usd_per_day * a.alert_percent * %(keep)s
+  and s.spent * 100 >= a.usd_per_day * a.alert_percent * %(keep)s and """
+    + _ALIVE
+)
+
 # Live entries whose value did not open: tenant, version, key, space, when it was noticed.
 UNOPENABLE: Final = """
 select u.tenant_id, u.version, e.key, e.space, u.at

@@ -45,6 +45,7 @@ class Alert(models.Model):
         API_KEY_STORAGE = "api_key_storage", "Storage of an API key"
         LOW_BALANCE = "low_balance", "Low balance"
         MONTH_CREDITS = "month_credits", "Credits of the month"
+        BUDGET = "budget", "Budget of the gateway"
         ENTRY = "entry", "An entry that does not open"
 
     class Level(models.TextChoices):
@@ -83,6 +84,7 @@ _PAGES: dict[str, str] = {
     Alert.Kind.API_KEY_STORAGE: "api-keys",
     Alert.Kind.LOW_BALANCE: "billing",
     Alert.Kind.MONTH_CREDITS: "usage",
+    Alert.Kind.BUDGET: "gateway",
     Alert.Kind.ENTRY: "entries",
 }
 

@@ -24,6 +24,7 @@ NAVIGATION = (
     Entry("Entries", "entries", "entries", Permission.LIST_ENTRIES),
     Entry("API keys", "key", "api-keys", Permission.SEE_API_KEYS),
     Entry("Usage", "usage", "usage", Permission.SEE_USAGE),
+    Entry("Gateway", "bolt", "gateway", Permission.SEE_GATEWAY),
     Entry("Billing", "billing", "billing", Permission.SEE_BILLING),
     Entry("Team", "team", "team", Permission.SEE_TEAM),
     Entry("Audit log", "audit", "audit", Permission.SEE_AUDIT),

@@ -14,12 +14,13 @@ from billing.usage import Range, shifted, start_of
 from billing.usage_requests import SPANS, YEARS
 
 CUSTOM = "custom"
-LABELS = {"24h": "24 h", "7d": "7 d", "30d": "30 d", "12m": "12 months", CUSTOM: "Custom"}
+LABELS = {"24h": "24 h", "7d": "7 d", "30d": "30 d", "90d": "90 d", "12m": "12 months", CUSTOM: "Custom"}
 # How many periods up to the end of the running one, by what they are; the first is what a preset is shown by.
 PRESETS: Mapping[str, Mapping[str, int]] = {
     "24h": {"hour": 24},
     "7d": {"hour": 7 * 24, "day": 7},
     "30d": {"day": 30, "hour": 30 * 24},
+    "90d": {"day": 90},
     "12m": {"month": 12, "day": 365},
 }
 # The first that is long enough is what a custom range is shown by.

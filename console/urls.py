@@ -9,6 +9,10 @@ from console import (
     deletion,
     entries,
     first_run,
+    gateway_budgets,
+    gateway_prices,
+    gateway_providers,
+    gateway_spend,
     home,
     overview,
     settings,
@@ -18,7 +22,22 @@ from console import (
 )
 
 app_name = "console"
-TENANT_PAGES = (overview, first_run, entries, api_keys, usage, billing, team, audit, settings, deletion)
+TENANT_PAGES = (
+    overview,
+    first_run,
+    entries,
+    api_keys,
+    usage,
+    gateway_spend,
+    gateway_providers,
+    gateway_budgets,
+    gateway_prices,
+    billing,
+    team,
+    audit,
+    settings,
+    deletion,
+)
 
 urlpatterns = [
     *home.urls,
