@@ -7,6 +7,7 @@ ASGI ─────┼ gateway  /gateway/<provider>/…
 
 import gc
 import os
+import resource
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ WITH_BODY = ("POST", *items.WITH_BODY)
 WITH_FORMS, FORM_BYTES = ("/console/", "/staff/"), 256 * 1024
 # Django makes a thread for each request, so their number is bounded.
 MOST_IN_DJANGO = 64
+MOST_OPEN_FILES = 65_536
 _in_django = 0
 bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=settings.BODY_TIMEOUT_SECONDS)
 
@@ -88,6 +90,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            _allow_open_files()
             try:
                 await store.start()
                 await service.start()
@@ -104,6 +107,13 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             await store.stop()
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+def _allow_open_files() -> None:
+    """As many as there may be: each client's connection is one, and each call of the gateway another."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, MOST_OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _read_body(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> bytes:

@@ -143,12 +143,12 @@ class BodyReader:
         Raises ValueTooLarge beyond `limit`, InvalidRequest when it ends early or does not arrive in time, Unavailable
         when too many bytes are in flight.
         """
-        declared = int(headers.get(b"content-length", b"0"))
+        declared = -1 if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
         if declared > limit:
             raise ValueTooLarge(f"body: it has {declared} bytes; at most {limit} are taken.")
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._read(receive, limit)
+                return await self._read(receive, limit, declared)
         except TimeoutError:
             raise InvalidRequest(f"body: it did not arrive within {self._timeout:g} seconds; send it again.") from None
 
@@ -156,10 +156,13 @@ class BodyReader:
         if len(body) > UNCOUNTED_BYTES:
             self._free += len(body)
 
-    async def _read(self, receive: Receive, limit: int) -> bytes:
+    async def _read(self, receive: Receive, limit: int, declared: int) -> bytes:
+        """`declared`: how many bytes come; then no message is waited for that would only say that these were all. -1:
+        the client does not say."""
         message = await receive()
         body: bytes = message.get("body", b"")
-        if message["type"] == "http.request" and not message.get("more_body") and len(body) <= UNCOUNTED_BYTES:
+        whole = not message.get("more_body") or len(body) == declared
+        if message["type"] == "http.request" and whole and len(body) <= UNCOUNTED_BYTES:
             return body
         received, counted = bytearray(body), 0
         try:
@@ -174,7 +177,7 @@ class BodyReader:
                         raise Unavailable("Too many large bodies are being sent at once: try again shortly.")
                     self._free -= size - counted
                     counted = size
-                if not message.get("more_body"):
+                if not message.get("more_body") or size == declared:
                     break
                 message = await receive()
                 received += message.get("body", b"")

@@ -18,6 +18,7 @@ from cacheservice.embedded import die_with_parent, telling_line
 
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.2
+CONNECTIONS = 4096  # of clients a server process takes, idle ones too; granian takes 1,024 unless it is told
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -86,6 +87,7 @@ class Child:
 def server_command(host: str, port: int, workers: int = 1) -> list[str]:
     """granian with the ASGI application."""
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1", "--no-ws"]
+    command += ["--backpressure", str(CONNECTIONS)]
     command += ["--host", host, "--port", str(port), "--workers", str(workers), "--respawn-failed-workers"]
     # A client that never finishes its request must not hold up the end.
     return [*command, "--workers-kill-timeout", "3", "--log-level", "warning", "cacheservice.asgi:application"]

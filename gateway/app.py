@@ -71,9 +71,16 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         gateway = service.current()
         caller = await caller_of(gateway.store, scope, headers)
         body = await items.read_body(gateway.store, caller, SCOPE, bodies, receive, headers)
-        exchange = await _exchange(gateway, caller, scope, headers, body, request_id)
-        kind = exchange.upstream.kind
-        await _answer(gateway, exchange, scope, receive, noted)
+        try:
+            exchange = await _exchange(gateway, caller, scope, headers, body, request_id)
+            kind = exchange.upstream.kind
+            hit = await _look_up(gateway, exchange)
+        except AddressNeeded:
+            caller = await caller_of(gateway.store, scope, headers)
+            exchange = await _exchange(gateway, caller, scope, headers, body, request_id)
+            kind = exchange.upstream.kind
+            hit = await _look_up(gateway, exchange)
+        await _answer(gateway, exchange, hit, receive, noted)
         return
     except BrokenOff:
         raise
@@ -85,7 +92,10 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         log.exception("request_failed", request_id=request_id, status=500)
         failure = InternalError("Something went wrong here; the operator has been told.")
     finally:
-        bodies.release(body)
+        if exchange is None or exchange.work is None:
+            bodies.release(body)
+        else:
+            exchange.work.add_done_callback(lambda _: bodies.release(body))
     if started:  # the head is out: all that is left is to hang up
         raise BrokenOff
     if exchange is not None:
@@ -126,12 +136,7 @@ async def _exchange(
     )
 
 
-async def _answer(gateway: Gateway, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        hit = await _look_up(gateway, exchange)
-    except AddressNeeded:
-        exchange.caller = await caller_of(gateway.store, scope, exchange.asked.headers)
-        hit = await _look_up(gateway, exchange)
+async def _answer(gateway: Gateway, exchange: Exchange, hit: Hit | None, receive: Receive, send: Send) -> None:
     if hit is not None:
         await _send_hit(gateway, exchange, hit, send)
     elif embeddings.splits(exchange):
@@ -202,28 +207,39 @@ async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Sen
     """Join the flight for the same key, or start one."""
     shared = exchange.cache is CacheStatus.MISS
     flight = gateway.flights.under_way(exchange.place) if shared else None
-    joined = flight is not None
-    if flight is None:
-        flight = gateway.flights.start(
-            exchange.place if shared else None, lambda flight: gateway.fetcher.fetch(flight, exchange)
-        )
-    else:
+    if flight is not None:
         exchange.cache = CacheStatus.COALESCED
-    status = 0
+        if not await _read(gateway, exchange, flight, receive, send):
+            exchange.cache = CacheStatus.MISS
+            await _fly(gateway, exchange, receive, send)
+        return
+    flight = gateway.flights.start(
+        exchange.place if shared else None, lambda flight: gateway.fetcher.fetch(flight, exchange)
+    )
+    exchange.work = flight.landed
+    await _read(gateway, exchange, flight, receive, send)
+
+
+async def _read(gateway: Gateway, exchange: Exchange, flight: Flight, receive: Receive, send: Send) -> bool:
+    """Give the client the flight's answer. False: who began it was refused one, which says nothing of this client."""
+    joined, status = exchange.cache is CacheStatus.COALESCED, 0
     try:
         with gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
-            delivered = await _while_connected(receive, _deliver(send, exchange, flight))
+            delivered = await _while_connected(receive, _deliver(send, exchange, flight, joined=joined))
             status = 0 if delivered is None else delivered.status
     except APIError as error:
+        if joined and error.status < 500 and not isinstance(error, UpstreamFailed):
+            return False
         status = error.status
         raise
     finally:
-        if joined:
-            _record_free_of_cost(gateway, exchange, flight, status)
-        else:  # whose event is the call's, if there is one
+        if not joined:  # its event is the call's, if there is one
             flight.landed.add_done_callback(
                 lambda _: None if flight.booked else _record_free_of_cost(gateway, exchange, flight, status)
             )
+    if joined:
+        _record_free_of_cost(gateway, exchange, flight, status)
+    return True
 
 
 def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, status: int) -> None:
@@ -237,7 +253,7 @@ def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, s
 
 
 async def _embed(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
-    work = gateway.flights.keep(embeddings.answer_to(gateway, exchange))
+    exchange.work = work = gateway.flights.keep(embeddings.answer_to(gateway, exchange))
     answer = await _while_connected(receive, asyncio.shield(work))
     if answer is not None:
         await http.send_answer(send, answer, exchange.request_id)
@@ -259,10 +275,12 @@ async def _while_connected(receive: Receive, work: Awaitable[T]) -> T | None:
             await gone
 
 
-async def _deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
+async def _deliver(send: Send, exchange: Exchange, flight: Flight, *, joined: bool) -> Delivered:
     begun = await flight.begun()
     if isinstance(begun, Hit):  # another process made the call
         exchange.cache = CacheStatus.COALESCED
+        if joined:  # who began the flight was charged
+            begun = begun._replace(charge=begun.charge._replace(units=0))
         whole = await http.send_answer(send, stored_answer(exchange, begun), exchange.request_id)
         return Delivered(200, whole)
     return await deliver(send, exchange, flight)

@@ -14,7 +14,7 @@ from cacheservice.entries.schema import USD, Time
 from cacheservice.http import JSON, Answer
 from gateway.budget_requests import Percent
 from gateway.budget_settings import RATES
-from gateway.budgets import resets_at
+from gateway.budgets import NO_MODEL, resets_at
 from gateway.models import Budget, ModelPrice
 
 
@@ -46,7 +46,7 @@ class ShownPrice(msgspec.Struct, kw_only=True):
     """A tenant's own price of a model, in USD. Null: not priced by that."""
 
     provider: str
-    model: str
+    model: Annotated[str, msgspec.Meta(description="`-`: of calls that name no model.")]
     input_per_million: USD | None
     cached_input_per_million: USD | None
     output_per_million: USD | None
@@ -108,7 +108,9 @@ def _budget(found: Budget, used: Mapping[int, Decimal]) -> ShownBudget:
 def _price(found: ModelPrice) -> ShownPrice:
     rates = {name: getattr(found, name) for name in RATES}
     shown = {name: None if rate is None else usd(rate) for name, rate in rates.items()}
-    return ShownPrice(provider=found.provider, model=found.model, updated_at=wire(found.updated_at), **shown)
+    return ShownPrice(
+        provider=found.provider, model=found.model or NO_MODEL, updated_at=wire(found.updated_at), **shown
+    )
 
 
 def _json(status: int, content: msgspec.Struct) -> Answer:

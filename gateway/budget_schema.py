@@ -6,6 +6,7 @@ from cacheservice.entries.schema import Error, answers, ref
 from gateway.budget_answers import Budgets, DeletedBudget, DeletedPrice, Prices, ShownBudget, ShownPrice
 from gateway.budget_requests import NO_CONTROL, CreateBudget, PutPrice, UpdateBudget
 from gateway.budget_settings import MOST_BUDGETS, MOST_PRICES
+from gateway.budgets import NO_MODEL
 from gateway.providers import NAME
 from gateway.requests import MAX_MODEL_BYTES
 
@@ -31,7 +32,7 @@ _MODEL = [
         "model",
         {"type": "string", "minLength": 1, "maxLength": MAX_MODEL_BYTES, "pattern": NO_CONTROL},
         OpenApiParameter.PATH,
-        description="As clients name it. It may have slashes.",
+        description=f"As clients name it. It may have slashes. `{NO_MODEL}`: of calls that name no model.",
     ),
 ]
 

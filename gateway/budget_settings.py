@@ -16,7 +16,7 @@ from billing.units import usd
 from cacheservice.entries.requests import shown
 from cacheservice.errors import NotFound
 from gateway import providers
-from gateway.budgets import Conflict
+from gateway.budgets import NO_MODEL, Conflict
 from gateway.models import Budget, BudgetDay, ModelPrice
 
 MOST_BUDGETS: Final = 100  # of a tenant; each call looks at all of them
@@ -99,10 +99,12 @@ def list_prices(tenant_id: int) -> list[ModelPrice]:
 def put_price(
     tenant_id: int, provider: str, model: str, rates: Mapping[str, Decimal | None], actor: str
 ) -> tuple[ModelPrice, bool]:
-    """The price as it is now, with all of `RATES`, and whether it is new. Raises NotFound where there is no such
+    """The price as it is now, with all of `RATES`, and whether it is new. `model`: NO_MODEL, or '', for calls that name
+    none. Raises NotFound where there is no such
     provider, and Conflict where there are too many prices."""
     _lock(tenant_id)
     _check_provider(tenant_id, provider)
+    model = _kept(model)
     there = ModelPrice.objects.filter(tenant_id=tenant_id, provider=provider, model=model)
     new = not there.exists()
     if new and ModelPrice.objects.filter(tenant_id=tenant_id).count() >= MOST_PRICES:
@@ -110,18 +112,23 @@ def put_price(
     price = ModelPrice(tenant_id=tenant_id, provider=provider, model=model, **{name: rates[name] for name in RATES})
     price.save(force_insert=new, force_update=not new)
     told = {name: None if rate is None else usd(rate) for name, rate in rates.items()}
-    audit.record(tenant_id, actor, "price.set", f"{provider}/{model}", **told)
+    audit.record(tenant_id, actor, "price.set", f"{provider}/{model or NO_MODEL}", **told)
     return price, new
 
 
 @transaction.atomic
 def delete_price(tenant_id: int, provider: str, model: str, actor: str) -> bool:
-    """Whether it was there. Raises NotFound where there is no such provider."""
+    """Whether it was there; `model` as `put_price`. Raises NotFound where there is no such provider."""
     _check_provider(tenant_id, provider)
+    model = _kept(model)
     deleted, _ = ModelPrice.objects.filter(tenant_id=tenant_id, provider=provider, model=model).delete()
     if deleted:
-        audit.record(tenant_id, actor, "price.delete", f"{provider}/{model}")
+        audit.record(tenant_id, actor, "price.delete", f"{provider}/{model or NO_MODEL}")
     return bool(deleted)
+
+
+def _kept(model: str) -> str:
+    return "" if model == NO_MODEL else model
 
 
 def _check_provider(tenant_id: int, name: str) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cacheservice.errors import APIError
+
+# How the price of calls that name no model is called, such as Azure's, whose model stands in the path: kept as ''.
+NO_MODEL: Final = "-"
 
 
 class Conflict(APIError):

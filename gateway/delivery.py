@@ -1,8 +1,11 @@
 """What a client gets: a stored answer, or a flight's as it comes, in the form that it asked for."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import NamedTuple
+
+from django.conf import settings
 
 from billing.units import credits
 from cacheservice import http
@@ -15,12 +18,11 @@ from gateway.errors import UpstreamFailed, error_event
 from gateway.exchange import Exchange
 from gateway.flights import Flight
 from gateway.models import CacheStatus, Kind
+from gateway.outcomes import WITH_OTHERS
 from gateway.plan import decoded
 
 UNKNOWN = "unknown"
 KEPT_USAGES = 10_000
-# The APIs that may answer with audio, pictures and the like: those of which it is not known what they do.
-_WITH_MEDIA = frozenset({"other", "unknown"})
 # The upstream's own of these would contradict ours.
 _REPLACED = frozenset({b"age", b"cache-control", b"content-type", b"etag", b"x-content-type-options"})
 
@@ -87,11 +89,11 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
     answer = found
     streams = exchange.plan.streams
     if answer.form is Form.BYTES:
-        if answer.status == 200 and exchange.api.name not in _WITH_MEDIA:
+        if answer.status == 200 and exchange.asked.method == "POST" and exchange.api.name not in WITH_OTHERS:
             raise UpstreamFailed(502, "upstream_broken", "The provider's answer is neither JSON nor a stream.")
-        return await _pass_on(send, exchange, answer, flight.pieces(), flight)
+        return await _pass_on(send, exchange, answer, _pieces(flight))
     if answer.form is Form.EVENTS and (streams or not exchange.api.converts):
-        return await _pass_on(send, exchange, answer, _events(exchange, flight), flight)
+        return await _pass_on(send, exchange, answer, _events(exchange, flight))
     await flight.whole()
     outcome = flight.outcome
     status, body = answer.status, answer.body()
@@ -101,7 +103,7 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
             raise UpstreamFailed(502, "upstream_broken", "The provider's answer broke off or cannot be read.")
         body = shown(exchange.api, exchange.body, answer.form, body, streams=streams)
         content_type = content_type_shown(exchange.api, answer.form, content_type, streams=streams)
-    elif status == 200 and answer.form is Form.JSON and outcome is not None and outcome.broken:
+    elif status == 200 and exchange.asked.method == "POST" and outcome is not None and outcome.broken:
         raise UpstreamFailed(502, "upstream_broken", "The provider's answer is not JSON, though it says so.")
     cost = None if outcome is None else outcome.cost
     if exchange.cache is CacheStatus.COALESCED:
@@ -111,7 +113,8 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
     unstored = "" if outcome is None or exchange.reason else outcome.unstored
     named = request_id_headers(exchange.upstream.kind, exchange.request_id)
     headers = (*passed_on(answer, content_type), *named, *money, *cache_headers(exchange, unstored))
-    whole = await http.send_answer(send, http.Answer(status, headers, body), exchange.request_id)
+    head = exchange.asked.method == "HEAD"
+    whole = await http.send_answer(send, http.Answer(status, headers, body), exchange.request_id, head=head)
     return Delivered(status, whole)
 
 
@@ -133,9 +136,7 @@ def request_id_headers(kind: str, request_id: str) -> tuple[Header, ...]:
     return ((b"request-id", request_id.encode()),) if kind == Kind.ANTHROPIC else ()
 
 
-async def _pass_on(
-    send: Send, exchange: Exchange, answer: Answer, pieces: AsyncIterator[bytes], flight: Flight
-) -> Delivered:
+async def _pass_on(send: Send, exchange: Exchange, answer: Answer, pieces: AsyncIterator[bytes]) -> Delivered:
     """Piece by piece, as they come."""
     headers = [
         *passed_on(answer, answer.content_type),
@@ -149,7 +150,10 @@ async def _pass_on(
     try:
         async for piece in pieces:
             if piece:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        raise BrokenOff from None  # a reader who takes nothing
     except UpstreamFailed as error:
         whole = False
         if answer.form is not Form.EVENTS:
@@ -164,13 +168,18 @@ class BrokenOff(Exception):
     """The answer ended early after its head was sent: the connection must not look as if it was whole."""
 
 
+async def _pieces(flight: Flight) -> AsyncIterator[bytes]:
+    async for pieces in flight.pieces():
+        yield b"".join(pieces)
+
+
 async def _events(exchange: Exchange, flight: Flight) -> AsyncIterator[bytes]:
     api, body = exchange.api, exchange.body
-    async for event in flight.events():
-        yield api.client_events(event, body)
-    events = flight.answer.events if flight.answer is not None else []
+    async for events in flight.events():
+        yield b"".join(api.client_events(event, body) for event in events)
+    all_events = flight.answer.events if flight.answer is not None else []
     broken = flight.outcome is not None and flight.outcome.broken and api.has_terminal_event()
-    if broken and not (events and _tells_error(events[-1])):
+    if broken and not (all_events and _tells_error(all_events[-1])):
         raise UpstreamFailed(502, "upstream_broken", "The provider's stream broke off before its end.")
 
 

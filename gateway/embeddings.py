@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import structlog
 
 from billing.units import credits
 from cacheservice import http
@@ -18,7 +19,7 @@ from cacheservice.entries.models import Space
 from cacheservice.entries.refunds import Charge
 from cacheservice.entries.requests import NewEntry
 from cacheservice.entries.store import Hit
-from cacheservice.errors import APIError, InsufficientCredits
+from cacheservice.errors import APIError, InsufficientCredits, InternalError
 from gateway import plan as plans
 from gateway.delivery import cache_headers, passed_on, saved_by, usd
 from gateway.errors import UpstreamFailed
@@ -30,6 +31,9 @@ from gateway.models import CacheStatus, SpendState
 from gateway.outcomes import Outcome
 from gateway.service import Gateway
 
+log = structlog.get_logger(__name__)
+
+MOST_STRINGS = 2048  # OpenAI's own limit; what has more is cached as a whole
 AT_ONCE = 256  # look-ups under way for one request
 _NO_USAGE = {"prompt_tokens": 0, "total_tokens": 0}
 
@@ -58,8 +62,11 @@ async def answer_to(gateway: Gateway, exchange: Exchange) -> http.Answer:
     known = _Known(gateway, exchange)
     try:
         return await _answer(gateway, exchange, known)
-    except BaseException:
+    except BaseException as error:
         await known.refund()
+        if not known.booked:
+            status = error.status if isinstance(error, APIError) else 0
+            gateway.ledger.record(exchange.event(SpendState.SETTLED, status, None, Decimal(0)))
         raise
 
 
@@ -72,6 +79,8 @@ class _Known:
     embeddings: dict[str, bytes] = field(default_factory=dict)
     saved: Decimal | None = Decimal(0)  # USD; None: unknown of some
     charges: list[Charge] = field(default_factory=list)
+    replaces: bool = False  # an entry that is there: it is too old, or does not open
+    booked: bool = False  # the call's spend event is this request's
 
     async def look_up(self, keys: dict[str, str]) -> None:
         """Adds the stored ones of these strings, whose entries have these keys."""
@@ -100,15 +109,19 @@ class _Known:
             if oldest is not None:
                 there = await store.get(caller, key, wanted=False, space=Space.GATEWAY, requests=0)
                 if there is None or items.age(there) > oldest:
+                    self.replaces = self.replaces or there is not None
                     return None
             return await store.get(caller, key, space=Space.GATEWAY, requests=0)
         except InsufficientCredits:  # it goes upstream instead
+            return None
+        except InternalError:
+            self.replaces = True
             return None
 
 
 async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.Answer:
     strings = _strings(exchange)
-    keys = {string: _key(exchange, string) for string in dict.fromkeys(strings)}
+    keys = _keys(exchange, strings)
     if exchange.cache is CacheStatus.MISS:
         await known.look_up(keys)
     missing = [string for string in keys if string not in known.embeddings]
@@ -118,7 +131,9 @@ async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.A
     exchange.saved = known.saved
     if call.failed is not None:
         await known.refund()
-        return call.failed
+        if not known.booked:
+            gateway.ledger.record(exchange.event(SpendState.SETTLED, call.failed.status, None, Decimal(0)))
+        return call.failed._replace(headers=(*call.failed.headers, *cache_headers(exchange)))
     if call.sent:
         exchange.reason = f"{len(call.sent)} of {len(keys)} went upstream"
     else:
@@ -156,24 +171,39 @@ class _Call:
         mine = [string for string in missing if string not in theirs]
         futures = {self._place(string): asyncio.get_running_loop().create_future() for string in mine}
         under_way.update(futures)
+        outcome: http.Answer | APIError | None = None
         try:
             if mine:
                 await self._fetch(mine)
+            outcome = self.failed
+        except APIError as error:
+            outcome = error
+            raise
         finally:
             for string in mine:
-                under_way.pop(self._place(string)).set_result(self._known.embeddings.get(string))
-        if self.failed is None:
-            for string, future in theirs.items():
-                found = await asyncio.shield(future)
-                if found is None:
-                    raise UpstreamFailed(502, "upstream_failed", "The call that this request waited for failed.")
-                self._known.embeddings[string] = found
+                under_way.pop(self._place(string)).set_result(self._known.embeddings.get(string) or outcome)
+        for string, future in theirs.items():
+            if self.failed is None:
+                self._take(string, await asyncio.shield(future))
         return bool(theirs)
+
+    def _take(self, string: str, found: bytes | http.Answer | APIError | None) -> None:
+        """What another request's call brought."""
+        if isinstance(found, bytes):
+            self._known.embeddings[string] = found
+        elif isinstance(found, http.Answer):
+            self._exchange.cache, self.failed = CacheStatus.COALESCED, found
+        elif isinstance(found, UpstreamFailed):
+            raise found
+        else:  # it was refused, or given up, for reasons of its own
+            raise UpstreamFailed(
+                503, "upstream_failed", "The call that this request waited for was given up: try again."
+            )
 
     async def _fetch(self, mine: Sequence[str]) -> None:
         """Under the lease of the first string: whoever asks for the same ones elsewhere waits for this call."""
         store, first, token = self._gateway.store, self._keys[mine[0]], 0
-        if self._exchange.cache is CacheStatus.MISS:
+        if self._exchange.cache is CacheStatus.MISS and not self._known.replaces:
             try:
                 leased = await lease_or_wait(store, self._exchange, first)
             except InsufficientCredits:
@@ -198,14 +228,17 @@ class _Call:
         part = replace(exchange, asked=exchange.asked._replace(body=body), stores=False, saved=self._known.saved)
         self.sent = list(strings)
         flight = self._gateway.flights.start(None, lambda flight: self._gateway.fetcher.fetch(flight, part))
-        with self._gateway.flights.reading(flight, cancel=True):  # who goes on without a client cancels nothing
-            await flight.whole()
+        try:
+            with self._gateway.flights.reading(flight, cancel=True):  # who goes on without a client cancels nothing
+                await flight.whole()
+        finally:
+            self._known.booked = flight.booked
         answer, outcome = flight.answer, flight.outcome
         if answer is None or outcome is None:
             raise UpstreamFailed(502, "upstream_broken", "The provider gave no answer.")
         self.headers, self.cost = passed_on(answer, "application/json"), outcome.cost
         if answer.status != 200:
-            self.failed = http.Answer(answer.status, (*self.headers, *cache_headers(exchange)), answer.body())
+            self.failed = http.Answer(answer.status, self.headers, answer.body())
             return False
         found = _embeddings(answer.body(), strings)
         self._known.embeddings |= found
@@ -222,12 +255,17 @@ class _Call:
             entry = NewEntry(embedding, None, ttl, list(directives.tags), share)
             await put(self._gateway.store, exchange, self._keys[string], entry, lease)
 
-        puts = [put_one(*item, token if position == 0 else 0) for position, item in enumerate(found.items())]
-        results: list[Any] = await asyncio.gather(*puts, return_exceptions=True)
-        for error in results:
-            if error is not None and not isinstance(error, APIError):
-                raise error
-        return results[0] is None
+        (first, embedding), *others = found.items()
+        try:  # alone, if under a lease: where that was voided by a deletion, nothing of this is stored
+            await put_one(first, embedding, token)
+        except APIError as error:
+            log.info("answer_not_stored", request_id=exchange.request_id, code=error.code)
+            return False
+        results: list[Any] = await asyncio.gather(*(put_one(*item, 0) for item in others), return_exceptions=True)
+        for failure in results:
+            if failure is not None and not isinstance(failure, APIError):
+                raise failure
+        return True
 
     def _place(self, string: str) -> Place:
         return self._exchange.caller.tenant_id, self._keys[string]
@@ -238,17 +276,25 @@ def _strings(exchange: Exchange) -> list[str]:
     given = exchange.body.get("input")
     if isinstance(given, str):
         return [given]
-    if isinstance(given, list) and all(isinstance(each, str) for each in given):
+    if isinstance(given, list) and len(given) <= MOST_STRINGS and all(isinstance(each, str) for each in given):
         return given
     return []
 
 
-def _key(exchange: Exchange, string: str) -> str:
-    content = canonical(exchange.api, exchange.upstream, {**exchange.body, "input": string}, streams=False)
-    asked = exchange.asked
-    return fingerprint(
-        exchange.upstream, asked.own_credential, asked.path, asked.query, significant(asked.headers), content or b""
-    ).hex()
+def _keys(exchange: Exchange, strings: Sequence[str]) -> dict[str, str]:
+    """Of the entry of each string. What the strings share is written out once."""
+    api, upstream, asked = exchange.api, exchange.upstream, exchange.asked
+    shared = {name: value for name, value in exchange.body.items() if name != "input"}
+    rest = canonical(api, upstream, shared, streams=False) or b""
+    normalized = upstream.policy.text == "normalized"
+    keys = {}
+    for string in dict.fromkeys(strings):
+        text = api.normalized({"input": string})["input"] if normalized else string
+        content = rest + b"\ninput " + text.encode()
+        keys[string] = fingerprint(
+            upstream, asked.own_credential, asked.path, asked.query, significant(asked.headers), content
+        ).hex()
+    return keys
 
 
 def _embeddings(body: bytes, strings: Sequence[str]) -> dict[str, bytes]:

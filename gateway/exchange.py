@@ -1,9 +1,11 @@
 """One request to the gateway: who asks what of which provider, and what its spend event will say."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 from cacheservice.entries.operations import Caller
 from gateway import plan as plans
@@ -31,6 +33,7 @@ class Exchange:
     reason: str = ""  # of what the cache did, where there is one to tell
     stores: bool = True  # else whoever made it looks after leases and entries
     saved: Decimal | None = None  # USD, where a part of it was known
+    work: "asyncio.Future[Any] | None" = None  # what goes on with its body when the client has gone
 
     @property
     def api(self) -> API:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from cacheservice.entries.models import Space
 from cacheservice.entries.requests import MAX_LEASE_SECONDS, MAX_WAIT_SECONDS, NewEntry
 from cacheservice.entries.store import Hit, Store
-from cacheservice.errors import APIError, InsufficientCredits, TTLTooLong
+from cacheservice.errors import APIError, InsufficientCredits, TTLTooLong, Unavailable
 from gateway import plan as plans
 from gateway import pricing, upstreams
 from gateway.answers import Answer, stored_content_type
@@ -27,7 +27,7 @@ from gateway.apis.base import Body
 from gateway.budgets import matching
 from gateway.errors import UpstreamFailed
 from gateway.exchange import Exchange
-from gateway.flights import Flight
+from gateway.flights import Flight, Flights
 from gateway.ledger import Ledger, Reservation
 from gateway.models import CacheStatus, SpendState
 from gateway.outcomes import Outcome, outcome_of
@@ -39,15 +39,14 @@ log = structlog.get_logger(__name__)
 
 # What another provider may do better.
 _TRY_ANOTHER = frozenset({429, 500, 502, 503, 504, 529})
-_OVERLOADED = "Too many large answers are coming in at once: try again shortly."
+PUT_PAUSES = (0.5, 2.0)  # seconds before a store that was too busy is asked again
 
 
 class Fetcher:
     """Flies flights."""
 
-    def __init__(self, store: Store, upstreams: Upstreams, ledger: Ledger) -> None:
-        self._store, self._upstreams, self._ledger = store, upstreams, ledger
-        self._bytes = 0  # of the answers of all flights
+    def __init__(self, store: Store, upstreams: Upstreams, ledger: Ledger, flights: Flights) -> None:
+        self._store, self._upstreams, self._ledger, self._flights = store, upstreams, ledger, flights
 
     async def fetch(self, flight: Flight, exchange: Exchange) -> None:
         """The answer to the exchange, for all who read the flight; stored if it may be."""
@@ -70,7 +69,6 @@ class Fetcher:
             log.exception("fetch_failed", request_id=exchange.request_id)
             flight.end(UpstreamFailed(500, "internal_error", "Something went wrong here; the operator has been told."))
         finally:
-            self._bytes -= 0 if flight.answer is None else flight.answer.size
             if token:
                 await give_back(self._store, exchange, exchange.plan.key, token)
 
@@ -96,21 +94,19 @@ class Fetcher:
         outcome: Outcome | None = None
         upstream = exchange.upstream
         try:
-            upstream, response = await self._send(exchange)
+            upstream, response, uncertain = await self._send(exchange)
             try:
                 answer = Answer(response.status, response.headers)
                 flight.begin(answer)
                 async for piece in response.chunks():
-                    self._bytes += len(piece)
+                    self._flights.take(flight, len(piece))
                     answer.add(piece)
-                    if self._bytes > settings.GATEWAY_BYTES_IN_FLIGHT:
-                        raise UpstreamFailed(503, "overloaded", _OVERLOADED)
                     flight.wake()
             finally:
                 await response.close()
             answer.finish()
             outcome = outcome_of(exchange.api, answer)
-            unknown = outcome.broken or response.lost > 0
+            unknown = outcome.broken or uncertain
         except UpstreamError as error:
             unknown = error.began
             raise _failed(error) from None
@@ -128,8 +124,9 @@ class Fetcher:
         worst = _worst_case(exchange) if budgets else None
         return await self._ledger.reserve(exchange.call(), budgets, worst)
 
-    async def _send(self, exchange: Exchange) -> tuple[Upstream, upstreams.Answer]:
-        """The answer of the first provider that gives a good one, else the last one's. Raises UpstreamError."""
+    async def _send(self, exchange: Exchange) -> tuple[Upstream, upstreams.Answer, bool]:
+        """The answer of the first provider that gives a good one, else the last one's; and whether an earlier try may
+        have cost something. Raises UpstreamError."""
         asked, body = exchange.asked, exchange.asked.body
         if exchange.plan.streams:
             wanted = exchange.api.upstream_body(exchange.body)
@@ -148,8 +145,9 @@ class Fetcher:
                 if last:
                     raise
                 continue
+            began = began or response.lost > 0
             if last or response.status not in _TRY_ANOTHER:
-                return upstream, response
+                return upstream, response, began
             await response.close()
         raise AssertionError("there is a last candidate")
 
@@ -229,11 +227,19 @@ async def lease_or_wait(store: Store, exchange: Exchange, key: str) -> Hit | int
 
 
 async def put(store: Store, exchange: Exchange, key: str, entry: NewEntry, lease: int) -> None:
-    """Store an answer; not for longer than the tenant lets entries live. Raises APIError."""
-    try:
-        await store.put(exchange.caller, key, entry, lease=lease, space=Space.GATEWAY)
-    except TTLTooLong as error:
-        await store.put(exchange.caller, key, entry._replace(ttl=error.most), lease=lease, space=Space.GATEWAY)
+    """Store an answer; not for longer than the tenant lets entries live. It is paid for: while the database is busy it
+    is tried again. Raises APIError."""
+    for pause in (*PUT_PAUSES, None):
+        try:
+            await store.put(exchange.caller, key, entry, lease=lease, space=Space.GATEWAY)
+        except TTLTooLong as error:
+            entry = entry._replace(ttl=error.most)
+        except Unavailable:
+            if pause is None:
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
 
 
 async def give_back(store: Store, exchange: Exchange, key: str, token: int) -> None:
@@ -260,7 +266,7 @@ def _tier(document: Body) -> str | None:
 
 def _worst_case(exchange: Exchange) -> Decimal | None:
     """In USD, of the dearest of the providers that may be asked; None: unknown."""
-    if not exchange.plan.model and exchange.asked.method != "POST":
+    if exchange.asked.method != "POST" and not exchange.asked.body:
         return Decimal(0)  # lists of models and the like
     worst = [
         pricing.worst_case(

@@ -1,18 +1,20 @@
 """The key of a cached answer: SHA-256 over everything that makes it the answer to this request.
 
-What goes in: the provider (its name, base URL and kind of policy on texts), which credential asks it, path and query,
+What goes in: the provider (its name, base URL and kind of policy on texts), whose credentials ask it, path and query,
 the headers that change answers, and the body as canonical JSON (RFC 8785). Each part is preceded by its length, so that
 no two requests run into the same bytes.
 """
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import rfc8785
 
 from gateway.apis.base import API, Body
 from gateway.providers import Upstream
+from gateway.requests import goes_upstream
 
 # API version, beta flags, organisation: what the providers let change an answer by.
 SIGNIFICANT_HEADERS = (
@@ -23,7 +25,20 @@ SIGNIFICANT_HEADERS = (
     b"openai-organization",
     b"openai-project",
 )
-
+# Where clients bring a credential to the usual providers, besides the header that the provider's own one goes in.
+CREDENTIAL_HEADERS = (
+    b"api-key",
+    b"apikey",
+    b"ocp-apim-subscription-key",
+    b"x-access-token",
+    b"x-api-token",
+    b"x-auth-key",
+    b"x-auth-token",
+    b"x-goog-api-key",
+    b"x-key",
+    b"x-token",
+    b"xi-api-key",
+)
 
 _NONE = (b"",) * len(SIGNIFICANT_HEADERS)
 _SIGNIFICANT = frozenset(SIGNIFICANT_HEADERS)
@@ -34,6 +49,21 @@ def significant(headers: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     if _SIGNIFICANT.isdisjoint(headers):
         return _NONE
     return tuple(headers.get(name, b"") for name in SIGNIFICANT_HEADERS)
+
+
+def whose(upstream: Upstream, own_credential: bytes | None, headers: Mapping[bytes, bytes]) -> bytes | None:
+    """What the client brought to be let in upstream, in X-Upstream-Authorization and in headers that go there as they
+    are. None: nothing, so it asks as everybody does who comes without. It is a secret."""
+    names = _credential_headers(upstream.credential_header)
+    if names.isdisjoint(headers):
+        return own_credential
+    brought = sorted((name, headers[name]) for name in names if name in headers)
+    return repr((own_credential, brought)).encode()
+
+
+@lru_cache(maxsize=1024)
+def _credential_headers(of_provider: str) -> frozenset[bytes]:
+    return frozenset(filter(goes_upstream, (*CREDENTIAL_HEADERS, of_provider.encode())))
 
 
 def canonical(api: API, upstream: Upstream, body: Body, *, streams: bool) -> bytes | None:
@@ -51,15 +81,15 @@ def canonical(api: API, upstream: Upstream, body: Body, *, streams: bool) -> byt
 
 
 def fingerprint(
-    upstream: Upstream, own_credential: bytes | None, path: str, query: str, headers: tuple[bytes, ...], content: bytes
+    upstream: Upstream, whose: bytes | None, path: str, query: str, headers: tuple[bytes, ...], content: bytes
 ) -> bytes:
-    """`own_credential`: the client's, where it brought one; `content`: the canonical body, or a key of the client's."""
-    whose = b"" if own_credential is None else hashlib.sha256(own_credential).digest()
+    """`whose` and `headers`: what the functions of these names say (`significant`); `content`: the canonical body, or
+    a key of the client's."""
     parts = (
         upstream.name.encode(),
         upstream.base_url.encode(),
         upstream.policy.text.encode(),
-        whose,
+        b"" if whose is None else hashlib.sha256(whose).digest(),
         path.encode(),
         query.encode(),
         *headers,

@@ -14,9 +14,11 @@ from cacheservice.entries.store import Hit
 from cacheservice.errors import APIError, Unavailable
 from gateway.answers import Answer
 from gateway.apis.base import Event
+from gateway.errors import UpstreamFailed
 from gateway.outcomes import Outcome
 
 T = TypeVar("T")
+AT_ONCE = 64  # events or pieces that go out together
 Place: TypeAlias = tuple[int, str]  # tenant, key of the entry
 
 
@@ -32,6 +34,7 @@ class Flight:
         self.ended = False  # nothing more comes
         self.landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # and is stored, or will not be
         self.readers = 0
+        self.bytes = 0  # of its answer, that count among those of all flights
         self.cancel: Callable[[], bool] = lambda: False  # its call, when `Flights` has started it
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -72,24 +75,26 @@ class Flight:
         if self.error is not None:
             raise self.error
 
-    async def events(self) -> AsyncIterator[Event]:
-        """From the first to the last, as they come. Raises APIError as `whole`."""
-        async for event in self._all(self.answer.events if self.answer else []):
-            yield event
+    async def events(self) -> AsyncIterator[list[Event]]:
+        """From the first to the last, as they come: those that are there together. Raises APIError as `whole`."""
+        async for some in self._all(self.answer.events if self.answer else []):
+            yield some
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        async for piece in self._all(self.answer.pieces if self.answer else []):
-            yield piece
+    async def pieces(self) -> AsyncIterator[list[bytes]]:
+        async for some in self._all(self.answer.pieces if self.answer else []):
+            yield some
 
-    async def _all(self, items: list[T]) -> AsyncIterator[T]:
+    async def _all(self, items: list[T]) -> AsyncIterator[list[T]]:
         position = 0
         while True:
-            while position < len(items):
-                yield items[position]
-                position += 1
-            if self.ended:
+            if position < len(items):
+                some = items[position : position + AT_ONCE]
+                position += len(some)
+                yield some
+            elif self.ended:
                 break
-            await self._change()
+            else:
+                await self._change()
         if self.error is not None:
             raise self.error
 
@@ -102,7 +107,9 @@ class Flight:
 class Flights:
     """All that are under way in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        """`most_bytes`: of answers that somebody still reads or that are still coming in."""
+        self._most, self._bytes = most_bytes, 0
         self._by_place: dict[Place, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -116,6 +123,13 @@ class Flights:
             self._by_place[place] = flight
         flight.cancel = self.keep(self._fly(flight, place, fly)).cancel
         return flight
+
+    def take(self, flight: Flight, size: int) -> None:
+        """So many more bytes of its answer came. Raises UpstreamFailed where all flights together have too many."""
+        flight.bytes += size
+        self._bytes += size
+        if self._bytes > self._most:
+            raise UpstreamFailed(503, "overloaded", "Too many large answers are under way at once: try again shortly.")
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do it whether its client stays or not."""
@@ -132,6 +146,7 @@ class Flights:
             yield
         finally:
             flight.readers -= 1
+            self._give_back(flight)
             if cancel and not flight.readers and not flight.ended:
                 flight.cancel()
 
@@ -151,3 +166,10 @@ class Flights:
             if place is not None and self._by_place.get(place) is flight:
                 del self._by_place[place]
             flight.landed.set_result(None)
+            self._give_back(flight)
+
+    def _give_back(self, flight: Flight) -> None:
+        """The room that its answer took, once nobody needs it."""
+        if flight.landed.done() and not flight.readers:
+            self._bytes -= flight.bytes
+            flight.bytes = 0

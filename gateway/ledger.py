@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -27,7 +28,7 @@ from billing.units import usd
 from cacheservice.entries.side import SidePool, Transaction
 from cacheservice.errors import APIError, Unavailable
 from gateway import sql
-from gateway.budgets import Budget, matching, resets_at
+from gateway.budgets import NO_MODEL, Budget, matching, resets_at
 from gateway.events import Booking, Call, Event, Reservation, document, new_id, settlement, storable
 from gateway.models import SpendState
 
@@ -72,10 +73,12 @@ class PriceUnknown(APIError):
 
     def __init__(self, budget: Budget, provider: str, model: str) -> None:
         self.budget_id = budget.id
+        what = f"of the model '{model}'" if model else "of calls that name no model"
+        path = f"/api/v1/prices/{provider}/{quote(model or NO_MODEL, safe='/:@')}"
         super().__init__(
             f"Budget {tokens.encode_id(budget.id)} limits what this call may cost, and that is not known: set the "
-            f"price of the model '{model}' (PUT /api/v1/prices/{provider}/{model}), or say how many tokens it "
-            "may answer at most."
+            f"price {what} (PUT {path}), or say how many tokens it may answer at most. What refers to a conversation "
+            "or a file that the provider keeps is bounded only by a context window that the public price list knows."
         )
 
 

@@ -4,21 +4,29 @@ Most requests that are answered from the cache are byte for byte repeats, and a 
 plans are kept, and a repeat costs one SHA-256 instead of parsing, canonical JSON and a look for personal data.
 """
 
+import asyncio
 import hashlib
+import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any, NamedTuple
 
 import msgspec
 
 from cacheservice.entries import nesting
+from cacheservice.entries.requests import shown
+from cacheservice.errors import InvalidRequest
 from gateway import personal_data, time_sensitive
 from gateway.apis import api_for
 from gateway.apis.base import API, Body
-from gateway.fingerprint import canonical, fingerprint, significant
+from gateway.fingerprint import canonical, fingerprint, significant, whose
 from gateway.providers import Upstream
 from gateway.requests import MAX_MODEL_BYTES, MAX_USER_BYTES, Directives
 
 KEPT_PLANS = 10_000
+# Bytes of a body above which its plan, at about a microsecond a value, is made beside the event loop.
+LARGE, HUGE = 32_768, 1_048_576
 MAX_PROMPT_CHARACTERS = 500  # of what spend events keep, where the policy lets them
 
 _NOT_JSON = "not a JSON object"
@@ -66,28 +74,55 @@ class Planner:
     """Makes plans, and keeps the latest."""
 
     def __init__(self) -> None:
-        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._plans: dict[_Place, Plan] = {}
+        self._changing = Lock()
+        # One body at a time: decoded it may take twenty times its size. The huge ones do not hold up the large ones.
+        self._large, self._huge = ThreadPoolExecutor(1, "plans"), ThreadPoolExecutor(1, "huge-plans")
+
+    def known(self, upstream: Upstream, asked: Asked) -> Plan | None:
+        """The plan, if it is kept."""
+        return self._plans.get(_place(upstream, asked))
+
+    async def make(self, upstream: Upstream, asked: Asked) -> Plan:
+        """As `plan`; that of a large body on a thread."""
+        size = len(asked.body)
+        if size <= LARGE:
+            return self.plan(upstream, asked)
+        thread = self._huge if size > HUGE else self._large
+        return await asyncio.get_running_loop().run_in_executor(thread, self.plan, upstream, asked)
 
     def plan(self, upstream: Upstream, asked: Asked) -> Plan:
-        place = (
-            upstream.tenant_id,
-            upstream.name,
-            upstream.revision,
-            asked.method,
-            asked.path,
-            asked.query,
-            significant(asked.headers),
-            asked.own_credential,
-            asked.directives.key,
-            hashlib.sha256(asked.body).digest(),
-        )
+        """The kept plan, or a new one. Raises InvalidRequest. Threads may call it."""
+        place = _place(upstream, asked)
         plan = self._plans.get(place)
         if plan is None:
             plan = _plan(upstream, asked)
-            if len(self._plans) >= KEPT_PLANS:
-                del self._plans[next(iter(self._plans))]
-            self._plans[place] = plan
+            with self._changing:
+                if len(self._plans) >= KEPT_PLANS:
+                    del self._plans[next(iter(self._plans))]
+                self._plans[place] = plan
         return plan
+
+
+_Place = tuple[int, str, int, bytes]
+
+
+def _place(upstream: Upstream, asked: Asked) -> _Place:
+    """Where its plan is kept: whatever the client sent is in the digest alone, so that it takes no memory."""
+    digest = hashlib.sha256(
+        repr(
+            (
+                asked.method,
+                asked.path,
+                asked.query,
+                significant(asked.headers),
+                whose(upstream, asked.own_credential, asked.headers),
+                asked.directives.key,
+            )
+        ).encode()
+    )
+    digest.update(asked.body)
+    return upstream.tenant_id, upstream.name, upstream.revision, digest.digest()
 
 
 def prompt(api: API, body: Body) -> str:
@@ -113,26 +148,52 @@ def ttl(upstream: Upstream, api: API, body: Body, answer: Body, wanted: int | No
 
 
 def _plan(upstream: Upstream, asked: Asked) -> Plan:
-    body = decoded(asked.body) if asked.method == "POST" else None
+    """Raises InvalidRequest."""
+    body = decoded(asked.body)
     api = api_for(upstream.kind, asked.path, body)
+    posted = asked.method == "POST"
     if body is None:
-        reason = _NOT_JSON if asked.method == "POST" else f"method {asked.method}"
-        return Plan(api, "", "", False, b"", reason)
-    streams = api.streams(body)
+        return Plan(api, "", "", False, b"", _NOT_JSON if posted else f"method {asked.method}")
+    _check_members(asked.body)
+    model, user, streams = _member(body, "model", MAX_MODEL_BYTES), _user(body), api.streams(body)
+    if not posted:  # some upstreams take any method for the same: what it may cost is the body's
+        return Plan(api, model, user, streams, b"", f"method {asked.method}")
     content = asked.directives.key.encode() or canonical(api, upstream, body, streams=streams)
     if content is None:
         digest, bypass = b"", "no canonical JSON"
     else:
         digest = _digest(upstream, asked, api, streams, content)
         bypass = _bypass(upstream, api, body)
-    return Plan(api, _member(body, "model", MAX_MODEL_BYTES), _user(body), streams, digest, bypass)
+    return Plan(api, model, user, streams, digest, bypass)
+
+
+def _check_members(body: bytes) -> None:
+    """Raises InvalidRequest for a JSON value with an object that has a member twice: an upstream that reads the first
+    of them would answer, and charge for, something else than is planned here."""
+    json.loads(body, object_pairs_hook=_check_object, parse_int=_leave_out, parse_float=_leave_out)
+
+
+def _leave_out(_: str) -> None:
+    """Numbers: those with very many digits are none to Python. Its own function, so that other threads get a turn."""
+
+
+def _check_object(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) == len(pairs):
+        return
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            told = shown(name).encode("utf-8", "replace").decode()
+            raise InvalidRequest(f"body: an object in it has the member '{told}' more than once; send it once.")
+        seen.add(name)
 
 
 def _digest(upstream: Upstream, asked: Asked, api: API, streams: bool, content: bytes) -> bytes:
     query = asked.query
     if asked.directives.key:  # never the fingerprint of a body that happens to be its bytes
         query += f"\nkey {streams and not api.converts}"
-    return fingerprint(upstream, asked.own_credential, asked.path, query, significant(asked.headers), content)
+    credentials = whose(upstream, asked.own_credential, asked.headers)
+    return fingerprint(upstream, credentials, asked.path, query, significant(asked.headers), content)
 
 
 def _bypass(upstream: Upstream, api: API, body: Body) -> str:

@@ -5,13 +5,15 @@ package's: it is never fetched from the internet, and a new version of the packa
 when each price holds. What a provider charges beside tokens, such as its tools' web searches, is not counted.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.apis.base import Usage
+from gateway.apis.reading import encoded
 
 if TYPE_CHECKING:  # importing it takes 0.4 s: at the first price
     from genai_prices.types import ModelInfo, ModelPrice, Provider
@@ -22,7 +24,9 @@ MILLION = 1_000_000
 # output. The most that OpenAI's formulas give for an image in is 48,169 tokens (gpt-4o-mini, 8 tiles of 5,667 and
 # 2,833), and for one out 6,240 (gpt-image-1, high); Anthropic's are below 5,000. Of a file it covers some 20 pages.
 IMAGE_TOKENS = 50_000
-IMAGE_PARTS = frozenset({"image", "image_url", "input_image", "document", "file", "input_file"})
+_IMAGE_PART = re.compile(rb'"type":"(?:image|image_url|input_image|document|file|input_file)"')
+# The `service_tier` that leaves it to the account which one it is.
+_ANY_TIER = "auto"
 
 MOST_MODELS = 4096  # names come from clients
 MAX_MODEL_LENGTH = 200
@@ -86,55 +90,45 @@ def worst_case(
     *,
     image_parts: int = 0,
     seconds: int = 3600,
-    choices: int = 1,
+    choices: int | None = 1,
     tier: str | None = None,
     base_url: str = "",
+    hidden_input: bool = False,
 ) -> Decimal | None:
     """What a call may cost at most, before it goes upstream; None: not known, or not bounded.
 
     Byte-level tokenizers make no more tokens than there are bytes: the input is at most `request_bytes`, those of the
-    body in UTF-8, and IMAGE_TOKENS for each of its `image_parts` (`count_image_parts`). The output is what the body
-    allows (`output_tokens`), else IMAGE_TOKENS for each of the `images` it asks for, else for each of the `choices` the
+    body in UTF-8, and IMAGE_TOKENS for each of its `image_parts` (`count_image_parts`); with `hidden_input`, of which
+    the body has only a name, it is the model's context window. The output is what the body allows (`output_tokens`),
+    else IMAGE_TOKENS for each of the `images` it asks for, else for each of the `choices` (None: not known) the
     policy's maximum, else the model's context window. Each token at the highest price that its direction has.
 
-    `seconds` is the policy's total time, `tier` the body's `service_tier`: one that an account has by default instead
-    is counted when the call is settled.
+    `seconds` is the policy's total time, `tier` the body's `service_tier`: the answer may come at the default one all
+    the same, and with `auto` at any. One that an account has by default is counted when the call is settled.
     """
     found = _find(kind, base_url, model)
-    input_tokens = request_bytes + IMAGE_TOKENS * image_parts
+    window = found[1].context_window if found else None
+    input_tokens = window if hidden_input else request_bytes + IMAGE_TOKENS * image_parts
     output = output_tokens
     if output is None and images:
         output = IMAGE_TOKENS * images
     if output is None:
-        most = policy_max_output or (found[1].context_window if found else None)
-        output = None if most is None else most * max(1, choices)
+        most = policy_max_output or window
+        output = None if most is None or choices is None else most * max(1, choices)
     if rates is not None and any(rate is not None for rate in rates):
         return _own_worst_case(rates, input_tokens, output, images, seconds)
     if found is None:
         return None
-    prices = found[1].get_prices(datetime.now(UTC), _context(tier))
-    highest = _highest(prices)
+    highest = _highest([found[1].get_prices(datetime.now(UTC), _context(each)) for each in _tiers(found[1], tier)])
     if highest is None:
         return None
     per_input, per_output, per_call = highest
-    if per_output and output is None:
-        return None
-    return _rounded((per_input * input_tokens + per_output * (output or 0)) / MILLION + per_call)
+    return _bounded(per_input, input_tokens, per_output, output, per_call)
 
 
 def count_image_parts(body: Mapping[str, Any]) -> int:
     """The images and files that a body sends or refers to, at any depth."""
-    count = 0
-    todo: list[Any] = [body]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, Mapping):
-            kind = value.get("type")
-            count += isinstance(kind, str) and kind in IMAGE_PARTS
-            todo.extend(member for member in value.values() if isinstance(member, Mapping | list))
-        else:
-            todo.extend(member for member in value if isinstance(member, Mapping | list))
-    return count
+    return sum(1 for _ in _IMAGE_PART.finditer(encoded(body)))
 
 
 def _own_price(rates: Rates, usage: Usage | None, seconds: Decimal) -> Decimal | None:
@@ -152,18 +146,25 @@ def _own_price(rates: Rates, usage: Usage | None, seconds: Decimal) -> Decimal |
 
 
 def _own_worst_case(
-    rates: Rates, input_tokens: int, output_tokens: int | None, images: int, seconds: int
+    rates: Rates, input_tokens: int | None, output_tokens: int | None, images: int, seconds: int
 ) -> Decimal | None:
-    if rates.output_per_million and output_tokens is None:
-        return None
     per_input = max(rates.input_per_million or Decimal(0), rates.cached_input_per_million or Decimal(0))
     per_output = rates.output_per_million or Decimal(0)
-    return _rounded(
-        (per_input * input_tokens + per_output * (output_tokens or 0)) / MILLION
-        + (rates.per_call or Decimal(0))
+    per_call = (
+        (rates.per_call or Decimal(0))
         + (rates.per_image or Decimal(0)) * max(1, images)
         + (rates.per_second or Decimal(0)) * seconds
     )
+    return _bounded(per_input, input_tokens, per_output, output_tokens, per_call)
+
+
+def _bounded(
+    per_input: Decimal, input_tokens: int | None, per_output: Decimal, output_tokens: int | None, per_call: Decimal
+) -> Decimal | None:
+    """None where tokens cost something and it is not known how many they may be."""
+    if (per_input and input_tokens is None) or (per_output and output_tokens is None):
+        return None
+    return _rounded((per_input * (input_tokens or 0) + per_output * (output_tokens or 0)) / MILLION + per_call)
 
 
 @lru_cache(MOST_MODELS)
@@ -172,8 +173,6 @@ def _find(kind: str, base_url: str, model: str) -> "tuple[Provider, ModelInfo] |
 
     Not by the package's own look-ups, which remember every name that they were ever asked for.
     """
-    import re
-
     from genai_prices.data_snapshot import get_snapshot
 
     if not model or len(model) > MAX_MODEL_LENGTH:
@@ -191,6 +190,12 @@ def _find(kind: str, base_url: str, model: str) -> "tuple[Provider, ModelInfo] |
 
 def _context(tier: str | None) -> dict[str, str] | None:
     return {"service_tier": tier} if tier else None
+
+
+def _tiers(info: "ModelInfo", tier: str | None) -> set[str | None]:
+    """At which an answer may come where the body asks for this one."""
+    named = {variant.when.get("service_tier") for variant in info.price_variants or ()}
+    return {None, "default", *(named if tier == _ANY_TIER else (tier,))}
 
 
 def _usage(usage: Usage) -> Any:
@@ -217,10 +222,10 @@ def _covers(prices: "ModelPrice", usage: Usage) -> bool:
     )
 
 
-def _highest(prices: "ModelPrice") -> tuple[Decimal, Decimal, Decimal] | None:
-    """USD per million of input tokens, of output tokens, and per call; None where it prices neither."""
+def _highest(alternatives: "Iterable[ModelPrice]") -> tuple[Decimal, Decimal, Decimal] | None:
+    """USD per million of input tokens, of output tokens, and per call; None where they price neither."""
     highest = {"input": Decimal(0), "output": Decimal(0), "request": Decimal(0)}
-    units = list(_units(prices))
+    units = [unit for prices in alternatives for unit in _units(prices)]
     for direction, _, amount in units:
         highest[direction] = max(highest[direction], amount)
     if not any(direction in ("input", "request") for direction, _, _ in units):

@@ -42,12 +42,17 @@ _KEPT_BACK = frozenset(
         b"upgrade",
         b"via",
         b"x-api-key",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
         b"x-real-ip",
         b"x-request-id",
         b"x-upstream-authorization",
     }
 )
 _KEPT_BACK_PREFIXES = (b"x-cache-", b"x-forwarded-", b"sec-", b":")
+# In capitals, as they are told apart here: clients of HTTP write others so on their way upstream.
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _PROVIDER = re.compile(NAME.encode())
 _PRINTABLE = re.compile(r"[\x20-\x7e\x80-\U0010ffff]+")
 _DIGITS = re.compile(r"[0-9]{1,9}")
@@ -71,8 +76,25 @@ _DIRECTIVES = frozenset(
 )
 
 
+def joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By name; the values of one that comes more than once are one list, with commas (RFC 9110, 5.3)."""
+    found = dict(headers)
+    if len(found) < len(headers):
+        found = {}
+        for name, value in headers:
+            found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
 def route(scope: Scope) -> tuple[str, str, str]:
-    """The provider's name, the path below its base URL as the client escaped it, the query. Raises NotFound."""
+    """The provider's name, the path below its base URL as the client escaped it, the query.
+
+    Raises NotFound, and InvalidRequest for what no upstream is asked."""
+    if scope["method"] not in _METHODS:
+        raise InvalidRequest(
+            f"method: '{shown(scope['method'])}' is not passed on; send one of {', '.join(sorted(_METHODS))}, "
+            "in capitals."
+        )
     name, slash, rest = scope["raw_path"][len(PREFIX) :].partition(b"/")
     if not _PROVIDER.fullmatch(name) or not slash:
         raise NotFound("There is nothing here: the gateway's paths are /gateway/<provider>/<path of its API>.")
@@ -83,7 +105,9 @@ def route(scope: Scope) -> tuple[str, str, str]:
 
 
 def directives(headers: Mapping[bytes, bytes]) -> Directives:
-    """Raises InvalidRequest."""
+    """Raises InvalidRequest, also for headers that cannot be passed on: before anybody waits for the answer."""
+    if not (b"".join(headers).isascii() and b"".join(headers.values()).isascii()):
+        _check_encoding(headers)
     if _DIRECTIVES.isdisjoint(headers):
         return PLAIN
     control = headers.get(b"cache-control")
@@ -100,13 +124,38 @@ def directives(headers: Mapping[bytes, bytes]) -> Directives:
     )
 
 
+def goes_upstream(name: bytes) -> bool:
+    """Whether the client's header of that name does."""
+    return name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+
+
 def for_upstream(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    """The headers that go upstream."""
+    """The headers that go upstream, which are written as UTF-8 there: the bytes that came. Of repeated ones what the
+    fingerprint is of. Raises InvalidRequest."""
     return tuple(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers
-        if name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+        (_utf_8(name, name), _utf_8(name, value)) for name, value in joined(headers).items() if goes_upstream(name)
     )
+
+
+def _check_encoding(headers: Mapping[bytes, bytes]) -> None:
+    """Raises InvalidRequest for one that goes upstream and is not UTF-8."""
+    for name, value in headers.items():
+        if goes_upstream(name) or name == b"x-upstream-authorization":
+            _utf_8(name, name)
+            _utf_8(name, value)
+
+
+def _utf_8(name: bytes, text: bytes) -> str:
+    """A part of the header of that name. Raises InvalidRequest."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{_title(name)}: it is not UTF-8; send it in UTF-8.") from None
+
+
+def _title(name: bytes) -> str:
+    """A header's name as people write it."""
+    return "-".join(part.capitalize() for part in shown(name.decode("ascii", "replace")).split("-"))
 
 
 def _cache_control(text: str) -> tuple[bool, bool, int | None]:
@@ -135,7 +184,10 @@ def _ttl(text: str) -> int:
 
 
 def _tags(text: str) -> tuple[str, ...]:
-    return tuple(check_tags([tag for part in text.split(",") if (tag := part.strip())]))
+    try:
+        return tuple(check_tags([tag for part in text.split(",") if (tag := part.strip())]))
+    except InvalidRequest as error:
+        raise InvalidRequest("X-Cache-Tags" + error.message.removeprefix("tags")) from None
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes, most: int | None = None) -> str:
@@ -143,12 +195,8 @@ def _text(headers: Mapping[bytes, bytes], name: bytes, most: int | None = None) 
     value = headers.get(name)
     if value is None:
         return ""
-    title = "-".join(part.capitalize() for part in name.decode().split("-"))
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest(f"{title}: it is not UTF-8; send it in UTF-8.") from None
+    text = _utf_8(name, value)
     if not _PRINTABLE.fullmatch(text) or (most is not None and len(value) > most):
         limit = "" if most is None else f" and at most {most} bytes"
-        raise InvalidRequest(f"{title}: send printable text{limit}, or leave it out.")
+        raise InvalidRequest(f"{_title(name)}: send printable text{limit}, or leave it out.")
     return text

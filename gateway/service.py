@@ -1,7 +1,7 @@
 """What the gateway of one server process is made of."""
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 
@@ -30,7 +30,7 @@ class Gateway(NamedTuple):
     ledger: Ledger
     fetcher: Fetcher
     usages: Usages
-    strings: dict[Place, asyncio.Future[bytes | None]]  # that requests for embeddings are getting
+    strings: dict[Place, asyncio.Future[Any]]  # that requests for embeddings are getting
 
 
 _current: Gateway | None = None
@@ -51,8 +51,9 @@ async def start() -> None:
     ledger = Ledger(settings.DATABASE_DSN)
     await upstreams.start()
     await ledger.start()
-    fetcher = Fetcher(entries, upstreams, ledger)
-    _current = Gateway(entries, Directory(entries), Planner(), Flights(), upstreams, ledger, fetcher, Usages(), {})
+    flights = Flights(settings.GATEWAY_BYTES_IN_FLIGHT)
+    fetcher = Fetcher(entries, upstreams, ledger, flights)
+    _current = Gateway(entries, Directory(entries), Planner(), flights, upstreams, ledger, fetcher, Usages(), {})
 
 
 async def stop() -> None:

@@ -8,6 +8,7 @@ import re
 from gateway.apis.base import Event
 
 DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
+MOST_EVENTS = 500_000  # of a stream: small ones take ten times their bytes. A model's whole output is below 200,000
 
 # The line end before the blank line, and the blank line. A `\r` may be the first half of a `\r\n`: after a `\r\n` it is
 # waited for the next byte; after another line end it is not, so that streams with bare `\r`s lag by nothing. What
@@ -26,12 +27,13 @@ class Parser:
     """Of one stream. Comments and blank lines come as events without data, those of a piece together. Where the others
     begin and end is told by the bytes alone, not by how they were cut into pieces."""
 
-    __slots__ = ("_buffer", "_first", "_max", "_searched")
+    __slots__ = ("_buffer", "_first", "_left", "_max", "_searched")
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
         self._buffer = bytearray()
         self._searched = 0  # how many bytes of the buffer hold no end of an event
         self._first = True
+        self._left = MOST_EVENTS
         self._max = max_event_bytes
 
     @property
@@ -40,14 +42,17 @@ class Parser:
         return bytes(self._buffer)
 
     def feed(self, piece: bytes) -> list[Event]:
-        """The events that end with this piece. Raises ValueError where one has more bytes than allowed; the parser is
-        of no use then."""
+        """The events that end with this piece. Raises ValueError where one has more bytes than allowed, or there
+        are too many; the parser is of no use then."""
         buffer = self._buffer
         buffer += piece
         events: list[Event] = []
         start = 0
         while end := self._end(start):
             self._check_size(end - start)
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(f"the stream has more than {MOST_EVENTS} events")
             events.append(self._event(bytes(buffer[start:end])))
             start = end
             self._searched = end

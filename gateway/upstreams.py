@@ -40,22 +40,23 @@ _NOT_SENT: Final = frozenset(
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
     )
 )
-# Of an answer: what was about that connection or about the upstream's own site, and what says `x-cache` here.
+# Of an answer: what was about that connection or about the upstream's own site, and what this service says itself.
 _NOT_PASSED_ON: Final = frozenset(
     (
         *(b"connection", b"content-encoding", b"content-length", b"keep-alive", b"proxy-authenticate"),
         *(b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"via"),
         *(b"alt-svc", b"clear-site-data", b"content-security-policy", b"date", b"nel", b"public-key-pins", b"refresh"),
         *(b"report-to", b"reporting-endpoints", b"server", b"set-cookie", b"set-cookie2"),
-        *(b"strict-transport-security", b"age", b"x-cache"),
+        *(b"strict-transport-security", b"age", b"ratelimit", b"x-cache", b"x-credits-charged"),
     )
 )
-_NOT_PASSED_ON_PREFIXES: Final = (b"access-control-", b"x-cache-")
+_NOT_PASSED_ON_PREFIXES: Final = (b"access-control-", b"ratelimit-", b"x-cache-")
 
 
-# What a URL may have from its path on, and the segments that would lead out of it again.
+# What a URL may have from its path on, and the segments that would lead out of it again: also for servers that take an
+# escaped slash or a backslash for a slash, and leave out a segment's parameters.
 _BELOW: Final = re.compile(r"/[!\"$-\[\]-~]*")
-_DOTS: Final = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")
+_DOTS: Final = re.compile(r"(?i)(/|\\|%2f|%5c)(\.|%2e){1,2}(/|\\|%2f|%5c|;|%3b|$)")
 # Larger bodies are written in pieces, smaller ones together with the headers.
 _LARGE_BODY: Final = 262_144  # bytes
 
@@ -352,7 +353,10 @@ def _headers(upstream: Upstream, request: Request, credential: bytes | None) -> 
         credential = b"Bearer " + upstream.credential if name == "authorization" else upstream.credential
     if credential is not None:
         kept = [(header, value) for header, value in kept if header.lower() != name]
-        kept.append((name, credential.decode("latin-1")))
+        try:
+            kept.append((name, credential.decode()))  # which is written as UTF-8 again
+        except UnicodeDecodeError:
+            raise _refused(upstream, "the credential is not UTF-8") from None
     return [*kept, ("accept-encoding", "gzip, deflate")]
 
 

@@ -153,9 +153,26 @@ def test_the_texts_of_a_prompt(api: API, body: dict[str, Any], texts: list[str])
         (CHAT, {"max_tokens": 10}, 10),
         (CHAT, {"max_tokens": 10, "max_completion_tokens": 20, "n": 3}, 60),
         (CHAT, {"n": 3}, None),
-        (CHAT, {"max_tokens": "10"}, None),
+        # As lenient upstreams read them.
+        (CHAT, {"max_tokens": "10", "n": 3.0}, 30),
+        (CHAT, {"max_tokens": 10.0, "n": "3"}, 30),
+        (CHAT, {"max_tokens": 10.5}, None),
+        (CHAT, {"max_tokens": "ten"}, None),
+        (CHAT, {"max_tokens": 0}, None),
+        (CHAT, {"max_tokens": -1}, None),
+        # Only one of them is understood: the other one may be more.
+        (CHAT, {"max_tokens": 1, "max_completion_tokens": "1e6"}, None),
+        # What another API calls its limit is none of this one's.
+        (CHAT, {"max_tokens": None, "num_predict": 1, "options": {"max_tokens": 1}}, None),
+        (LEGACY, {"max_completion_tokens": 1}, None),
+        (RESPONSES, {"max_tokens": 1}, None),
+        (MESSAGES, {"thinking": {"max_tokens": 1}}, None),
+        (LEGACY, {"max_tokens": 5, "prompt": ["a", "b"], "n": 2}, 20),
+        (LEGACY, {"max_tokens": 5, "prompt": [[1, 2], [3]]}, 10),
+        (LEGACY, {"max_tokens": 5, "prompt": [1, 2, 3]}, 5),
+        (LEGACY, {"max_tokens": 5, "prompt": []}, 5),
         (CHAT, {"max_tokens": True}, None),
-        (CHAT, {"max_tokens": 5, "n": -1}, 5),
+        (CHAT, {"max_tokens": 5, "n": -1}, None),
         (LEGACY, {"max_tokens": 5, "n": 2, "best_of": 4}, 20),
         (RESPONSES, {"max_output_tokens": 7}, 7),
         (MESSAGES, {"max_tokens": 9}, 9),
@@ -167,9 +184,67 @@ def test_the_worst_case_of_output(api: API, body: dict[str, Any], most: int | No
     assert api.worst_output(body) == most
 
 
+@pytest.mark.parametrize(
+    ("count", "choices"),
+    [(None, 1), (1, 1), (100, 100), ("100", 100), (100.0, 100), ("0100", 100)]
+    + [(wrong, None) for wrong in (0, -1, 1.5, "", "x", "1e2", "-1", " 1", "\u0661", True, [], [3], {"x": 1}, 1e300)],
+)
+def test_how_many_choices(count: Any, choices: int | None) -> None:
+    assert CHAT.choices({"n": count}) == choices
+    assert OTHER.choices({"n": 1, "options": {"num_return_sequences": count}}) == choices
+
+
+def test_choices_are_those_of_the_api() -> None:
+    assert CHAT.choices({"best_of": 5, "options": {"n": 5}}) == 1
+    assert LEGACY.choices({"best_of": 5, "n": 2}) == 5
+    assert OTHER.choices({"best_of": 5, "n": 2}) == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"previous_response_id": "resp_1"},
+        {"conversation": "conv_1"},
+        {"conversation": {"id": "conv_1"}},
+        {"prompt": {"id": "pmpt_1"}},
+        {"container": "container_1"},
+        {"thread_id": "thread_1"},
+        {"assistant_id": "asst_1"},
+        {"cachedContent": "cachedContents/1"},
+        {"input": [{"type": "item_reference", "id": "msg_1"}]},
+        {"input": [{"content": [{"type": "input_file", "file_id": "file_1"}]}]},
+        {"input": [{"content": [{"type": "input_file", "file_url": "https://x/y.pdf"}]}]},
+        {"messages": [{"content": [{"type": "document", "source": {"type": "file", "file_id": "file_1"}}]}]},
+        {"messages": [{"content": [{"source": {"url": "https://x/y.pdf", "type": "url"}, "type": "document"}]}]},
+        {"contents": [{"parts": [{"fileData": {"fileUri": "https://x/y.pdf"}}]}]},
+        {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]},
+    ],
+)
+def test_input_that_is_not_in_the_body(body: dict[str, Any]) -> None:
+    for api in (OTHER, CHAT, MESSAGES, RESPONSES):
+        assert api.hidden_input({"model": "m", **body})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"previous_response_id": None, "conversation": "", "prompt": "x", "container": {}},
+        {"prompt": {"text": "x"}},
+        {"messages": [{"content": 'a "file_id":"x" and "type":"item_reference"'}]},
+        {"tools": [{"parameters": {"properties": {"file_id": {"type": "string"}}, "required": ["file_id"]}}]},
+        {"messages": [{"content": [{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}]}]},
+        {"messages": [{"content": [{"type": "document", "source": {"type": "base64", "data": "AAAA"}}]}]},
+        {"input": [{"file_id": None}]},
+    ],
+)
+def test_input_that_is_in_the_body(body: dict[str, Any]) -> None:
+    assert not OTHER.hidden_input(body)
+
+
 def test_how_many_images() -> None:
     counts = [IMAGES.images(body) for body in ({}, {"n": 3}, {"n": "3"}, {"n": None}, {"n": -1})]
-    assert counts == [1, 3, 1, 1, 1]
+    assert counts == [1, 3, 3, 1, 1]
     assert (CHAT.images({"n": 3}), VIDEO.images({"n": 3})) == (0, 0)
 
 
@@ -214,7 +289,11 @@ MESSAGE = {"type": "message", "content": [], "stop_reason": "end_turn"}
         (IMAGES, {"data": []}, "no images"),
         (VIDEO, {"id": "v", "status": "queued"}, "under way"),
         (OTHER, {"label": "spam"}, None),
-        (OTHER, {}, "empty"),
+        (OTHER, {}, None),  # what is no JSON object is looked at as one without members
+        (UNKNOWN, {}, None),
+        (OTHER, {"a": [{"b": [{"c": {"d": [{"finish_reason": "length"}]}}]}]}, "truncated"),
+        (OTHER, {"text": 'I said "finish_reason":"length"'}, None),
+        (OTHER, {"finish_reason": ["length"]}, None),
         (OTHER, {"error": "x"}, "error"),
         (OTHER, {"candidates": [{"finishReason": "MAX_TOKENS"}]}, "truncated"),
         (OTHER, {"candidates": [{"finishReason": "SAFETY"}]}, "filtered"),
@@ -310,7 +389,16 @@ def test_embeddings_in_parts() -> None:
     }
 
 
-BODY_METHODS = ("randomness", "streams", "upstream_body", "worst_output", "choices", "images", "normalized")
+BODY_METHODS = (
+    "randomness",
+    "streams",
+    "upstream_body",
+    "worst_output",
+    "choices",
+    "images",
+    "normalized",
+    "hidden_input",
+)
 
 
 @settings(deadline=None)

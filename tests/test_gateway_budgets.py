@@ -158,6 +158,19 @@ def test_price_is_set_replaced_and_deleted(tenant: Tenant) -> None:
     ]
 
 
+def test_price_of_calls_that_name_no_model(tenant: Tenant) -> None:
+    path = f"{PRICES}/openai/-"
+    new = tenant.send("PUT", path, '{"per_call": "1"}')
+    assert (new.status, new.json()["model"]) == (201, "-")
+    assert [each.model for each in budget_settings.list_prices(tenant.id)] == [""]
+    _, again = budget_settings.put_price(tenant.id, "openai", "", dict.fromkeys(budget_settings.RATES), "tests")
+    assert not again
+    assert [each["model"] for each in tenant.send("GET", PRICES).json()["prices"]] == ["-"]
+    assert tenant.send("DELETE", path).json() == {"provider": "openai", "model": "-", "deleted": True}
+    assert not budget_settings.delete_price(tenant.id, "openai", "", "tests")
+    assert [action for action, _ in tenant.audited("openai/-")] == ["price.set", "price.set", "price.delete"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -78,7 +78,9 @@ def test_each_request_leaves_one_spend_event(client: Client) -> None:
         ({"top_logprobs": 2**60}, "BYPASS; no canonical JSON"),
     ],
 )
-def test_what_is_random_is_not_cached_and_the_answer_says_why(client: Client, change: dict[str, Any], reason: str) -> None:
+def test_what_is_random_is_not_cached_and_the_answer_says_why(
+    client: Client, change: dict[str, Any], reason: str
+) -> None:
     asked = question(**change)
     answers = [client.post({name: value for name, value in asked.items() if value is not None}) for _ in range(2)]
     assert [answer.headers["x-cache-reason"] for answer in answers] == [reason] * 2

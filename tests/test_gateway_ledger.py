@@ -93,6 +93,16 @@ def test_refusal_says_which_budget_and_until_when() -> None:
     assert 0 < int(dict(error.headers)[b"retry-after"]) <= 86_400
 
 
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [("m", "m"), ("org/m:1", "org/m:1"), ("a b?c#d%\u00e4", "a%20b%3Fc%23d%25%C3%A4"), ("", "-")],
+)
+def test_unknown_price_names_the_call_that_sets_it(model: str, path: str) -> None:
+    error = PriceUnknown(Budget(1, 2, None, "", usd("1")), "openai", model)
+    assert f"(PUT /api/v1/prices/openai/{path})" in error.message
+    assert ("of calls that name no model" in error.message) is (not model)
+
+
 def test_unknown_price_is_refused_where_a_budget_binds() -> None:
     tenant_id = new_id()
     only = budget(tenant_id, "1", model="house-model")

@@ -98,6 +98,42 @@ def test_worst_case(model: str, output: int | None, policy: int | None, expected
     assert worst == (None if expected is None else usd(expected))
 
 
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [
+        ("default", "3.75"),  # a million of input at $2.50, and 125,000 of output at $10
+        ("flex", "3.75"),
+        ("priority", "6.375"),  # at $4.25 and $17
+        ("auto", "6.375"),  # which of them, the account says
+        ("made-up", "3.75"),
+    ],
+)
+def test_worst_case_is_of_the_dearest_tier_that_the_answer_may_come_at(tier: str, expected: str) -> None:
+    assert worst_case("openai", "gpt-4o", 1_000_000, 125_000, 0, None, None, tier=tier) == usd(expected)
+
+
+def test_a_cheap_tier_may_be_answered_at_the_default_one() -> None:
+    default = worst_case("openai", "gpt-5", 1000, 1000, 0, None, None)
+    flex = price("openai", "gpt-5", Usage(1000, output_tokens=1000), None, tier="flex")
+    assert default is not None
+    assert flex is not None
+    assert flex < default == worst_case("openai", "gpt-5", 1000, 1000, 0, None, None, tier="flex")
+
+
+def test_worst_case_of_hidden_input_is_the_context_window() -> None:
+    """128,000 tokens at $0.15 a million."""
+    assert worst_case("openai", "gpt-4o-mini", 10, 0, 0, None, None, hidden_input=True) == usd("0.0192")
+    own = Rates(input_per_million=usd("1"))
+    assert worst_case("openai", "gpt-4o-mini", 10, 0, 0, own, None, hidden_input=True) == usd("0.128")
+    assert worst_case("openai", "own", 10, 0, 0, own, None, hidden_input=True) is None
+    assert worst_case("openai", "own", 10, 0, 0, Rates(per_call=usd("1")), None, hidden_input=True) == 1
+
+
+def test_worst_case_of_a_number_of_choices_that_is_not_understood_is_not_known() -> None:
+    assert worst_case("openai", "gpt-4o-mini", 10, None, 0, None, 100, choices=None) is None
+    assert worst_case("openai", "own", 10, None, 0, Rates(per_call=usd("1")), 100, choices=None) == 1
+
+
 def test_worst_case_by_own_prices() -> None:
     rates = Rates(usd("1"), None, usd("2"), usd("0.1"), usd("0.5"), usd("0.01"))
     assert worst_case("other", "own", 1000, 500, 2, rates, None, seconds=60) == usd("1.702")
@@ -120,6 +156,7 @@ def test_images_count_by_the_allowance() -> None:
         "type": "image",
     }
     assert count_image_parts(body) == 3
+    assert count_image_parts({"text": '{"type":"image"}'}) == 0
     with_images = worst_case("openai", "gpt-4o-mini", 0, 0, 0, None, None, image_parts=2)
     assert with_images == usd("0.15") * 2 * IMAGE_TOKENS / 1_000_000
     assert worst_case("openai", "gpt-image-1", 0, None, 2, None, 1) == usd("40") * 2 * IMAGE_TOKENS / 1_000_000

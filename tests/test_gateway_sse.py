@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.apis.base import Event
-from gateway.sse import Parser
+from gateway.sse import MOST_EVENTS, Parser
 
 LINES = st.sampled_from(
     [
@@ -24,6 +24,11 @@ STREAMS = st.one_of(
 def events_of(*pieces: bytes) -> tuple[list[Event], bytes]:
     parser = Parser()
     return [event for piece in pieces for event in parser.feed(piece)], parser.rest
+
+
+def told_by(events: list[Event]) -> list[Event]:
+    """Without those in which nothing is told: how many they are is left to how the stream was cut."""
+    return [event for event in events if event.data or event.name]
 
 
 def reference(stream: bytes) -> list[tuple[str, bytes]]:
@@ -51,8 +56,10 @@ def test_events_do_not_depend_on_how_the_stream_is_cut(stream: bytes, data: st.D
     whole, rest = events_of(stream)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert events_of(*pieces) == (whole, rest)
-    assert events_of(*(stream[at : at + 1] for at in range(len(stream)))) == (whole, rest)
+    for cut in (pieces, [stream[at : at + 1] for at in range(len(stream))]):
+        events, left = events_of(*cut)
+        assert (told_by(events), left) == (told_by(whole), rest)
+        assert b"".join(event.raw for event in events) == b"".join(event.raw for event in whole)
 
 
 @settings(deadline=None)
@@ -83,6 +90,38 @@ def test_an_event_comes_with_its_blank_line(end: bytes) -> None:
 def test_a_ping_is_an_event_without_data() -> None:
     assert events_of(b": ping\n\n", b"\n") == ([Event(b": ping\n\n"), Event(b"\n")], b"")
     assert (Event(b": ping\n\n").name, Event(b": ping\n\n").data) == ("", b"")
+
+
+@pytest.mark.parametrize(
+    "idle", [b"\n", b"\r\n", b":\n\n", b": ping\r\n\r\n", b"a\n\n", b"id: 1\nretry: 5\n\n", b":\r\r"]
+)
+def test_megabytes_that_tell_nothing_are_few_events(idle: bytes) -> None:
+    """Each as an object of its own would take a hundred times its bytes."""
+    times = 1_000_000 // len(idle)
+    stream = b"data: x\n\n" + idle * times + b"data: y\n\n"
+    for size in (len(stream), 65_536):
+        parser = Parser()
+        events = [event for at in range(0, len(stream), size) for event in parser.feed(stream[at : at + size])]
+        assert b"".join(event.raw for event in events) == stream
+        assert [event.data for event in events if event.data] == [b"x", b"y"]
+        assert len(events) < 50
+        assert not any(event.name for event in events)
+
+
+def test_a_stream_has_a_bounded_number_of_events() -> None:
+    parser = Parser()
+    assert len(parser.feed(b"data\n\n" * MOST_EVENTS)) == MOST_EVENTS
+    with pytest.raises(ValueError, match="more than 500000 events"):
+        parser.feed(b"data\n\n")
+
+
+def test_fields_of_an_event() -> None:
+    event = Event(
+        b": data: no\ndatabase: no\n data: no\ndata\nxdata: no\rdata:\r\ndata:  two: 2\nevent:a\nevent: b\n\n"
+    )
+    assert (event.name, event.data) == ("b", b"\n\n two: 2")
+    assert Event(b"\xef\xbb\xbfdata: x\n\n", 3).data == b"x"
+    assert Event(b"data: x").data == b"x"
 
 
 def test_a_carriage_return_alone_does_not_end_what_a_line_feed_may_go_on_with() -> None:

@@ -82,6 +82,8 @@ def beyond_schema(label: str, case: Any) -> bool:
         or ("If-Match" in headers and "If-None-Match" in headers)
         or "cursor" in query  # only the service makes one
         or (label == PUT_PROVIDER and not sound_provider(case))
+        or (query.get("space") == "gateway" and bool(query.get("prefix")))
+        or (query.get("space") != "gateway" and bool(query.get("key")))
         or "from" in query  # must be the start of a period, before `to`, and not too long before
         or "to" in query
         or (query.get("by") == "tag" and query.get("group_by") == "hour")
@@ -91,7 +93,7 @@ def beyond_schema(label: str, case: Any) -> bool:
         or (isinstance(body, dict) and body.get("credit_limit", "1") is not None and not nonzero(body))
         or (
             label == "DELETE /api/v1/cache"
-            and (query.get("all") == "true") == bool(query.get("tag") or query.get("prefix"))
+            and (query.get("all") == "true") == any(query.get(name) for name in ("tag", "prefix", "key"))
         )
     )
 

@@ -27,26 +27,45 @@ from cacheservice.errors import InvalidRequest
 # What one transaction of a bulk delete takes, so that none is long.
 DELETE_ENTRIES, DELETE_BYTES = 1000, 32 * 1024 * 1024
 FILTERS = ("tag", "prefix")
+SPACES = {"tenant": Space.TENANT, "gateway": Space.GATEWAY}
 TOP = {"hits": "hits", "saved_usd": "saved"}  # the figures of the contract, and their orders
 
 
 class Selection(NamedTuple):
-    """Which of the tenant's own entries are meant."""
+    """Which of the tenant's entries are meant: its own, or the answers that the gateway keeps for it."""
 
     prefix: str = ""
     tags: tuple[str, ...] = ()
+    space: Space = Space.TENANT
 
     @classmethod
     def parse(cls, parameters: dict[str, list[str]]) -> "Selection":
+        """From `space`, `tag`, `prefix` and `key`, as far as the request takes them."""
+        space = SPACES[requests.parse_choice(parameters, "space", SPACES) or "tenant"]
         prefix = parameters.get("prefix", [""])[0]
+        if prefix and space == Space.GATEWAY:
+            raise InvalidRequest("prefix: it means nothing in the gateway's space, whose keys are hashes; send 'tag'.")
+        if "key" in parameters:
+            if space != Space.GATEWAY:
+                raise InvalidRequest(
+                    "key: add 'space=gateway', or send DELETE /api/v1/cache/{key} for an entry of your own."
+                )
+            prefix = requests.check_answer_key(parameters["key"][0])  # whole, so it begins no other key
         return cls(
-            requests.check_prefix(prefix) if prefix else "", tuple(requests.check_tags(parameters.get("tag", [])))
+            requests.check_prefix(prefix) if prefix else "",
+            tuple(requests.check_tags(parameters.get("tag", []))),
+            space,
         )
+
+    @property
+    def filters(self) -> bool:
+        """Whether not all of the space is meant."""
+        return bool(self.prefix or self.tags)
 
     def parameters(self, tenant_id: int) -> dict[str, Any]:
         return {
             "tenant_id": tenant_id,
-            "space": Space.TENANT,
+            "space": self.space,
             "lower": self.prefix,
             "upper": _after_prefix(self.prefix),
             "tags": list(self.tags) or None,
@@ -138,8 +157,7 @@ def top(rows: Rows, tenant_id: int, by: str, limit: int) -> list[TopEntry]:
 async def delete(side: SidePool, caller: Caller, selection: Selection) -> int:
     """Delete what is selected and stood at the start, in short transactions; how many live entries that were."""
     parameters = selection.parameters(caller.tenant_id)
-    place = {"tenant_id": caller.tenant_id, "space": Space.TENANT}
-    await side.rows(sql.VOID_LEASES, place, lock_tenant=caller.tenant_id)
+    await side.rows(sql.VOID_LEASES, parameters, lock_tenant=caller.tenant_id)
     limits = {"limit": DELETE_ENTRIES, "bytes": DELETE_BYTES}
     deleted, after, started = 0, "", None
     while doomed := await side.rows(sql.DOOMED, {**parameters, **limits, "after": after, "started": started}):

@@ -150,6 +150,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COST = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _TOO_DEEP = f"value: it is nested too deeply; at most {nesting.MAX_NESTING} levels are taken."
 _LEASE = re.compile(rb"[0-9a-f]{16}")
+_ANSWER_KEY = re.compile(r"[0-9a-f]{64}")
 _INTEGER = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*;[\t -~]*)?")
 
@@ -340,6 +341,16 @@ def check_tags(tags: list[str]) -> list[str]:
 def check_prefix(prefix: str) -> str:
     _check_text("prefix", prefix, MAX_KEY_BYTES)
     return prefix
+
+
+def check_answer_key(key: str) -> str:
+    """The key of an answer that the gateway keeps: a SHA-256."""
+    if not _ANSWER_KEY.fullmatch(key):
+        raise InvalidRequest(
+            "key: send 64 hexadecimal digits in lower case: the answer's X-Cache-Key or, where the request gave a "
+            "name there, the key that the list with 'space=gateway' shows."
+        )
+    return key
 
 
 def check_size(value: bytes, max_value_bytes: int) -> None:

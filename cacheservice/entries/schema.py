@@ -11,6 +11,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from cacheservice.entries import requests
+from cacheservice.entries.collection import SPACES
 
 Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="RFC 3339, UTC.")]
 
@@ -171,6 +172,18 @@ _PREFIX = OpenApiParameter(
     OpenApiParameter.QUERY,
     description="What the keys begin with.",
 )
+_SPACE = OpenApiParameter(
+    "space",
+    {"type": "string", "enum": list(SPACES), "default": "tenant"},
+    OpenApiParameter.QUERY,
+    description="`gateway`: the answers that the gateway keeps. Their keys are hashes, so `prefix` is refused.",
+)
+_ANSWER_KEY = OpenApiParameter(
+    "key",
+    {"type": "string", "minLength": 64, "maxLength": 64, "pattern": "^[0-9a-f]{64}$"},
+    OpenApiParameter.QUERY,
+    description="Only with `space=gateway`: that answer. `X-Cache-Key` tells it, where the request named none itself.",
+)
 
 
 def _lease(description: str) -> OpenApiParameter:
@@ -286,6 +299,7 @@ list_entries = extend_schema(
     summary="List entries",
     description="Live entries in order of their keys. Follow `next_cursor` until it is null.",
     parameters=[
+        _SPACE,
         _TAG,
         _PREFIX,
         OpenApiParameter(
@@ -305,12 +319,16 @@ list_entries = extend_schema(
 )
 delete_entries = extend_schema(
     operation_id="delete_entries",
-    summary="Delete entries by tag or prefix, or all",
+    summary="Delete entries, or the gateway's answers, by tag or prefix, or all",
     description="Deletes what stood there when the request came. Without a filter nothing is deleted: 400.",
     parameters=[
+        _SPACE,
         _TAG,
         _PREFIX,
-        OpenApiParameter("all", _BOOLEAN, OpenApiParameter.QUERY, description="`true`, alone: everything."),
+        _ANSWER_KEY,
+        OpenApiParameter(
+            "all", _BOOLEAN, OpenApiParameter.QUERY, description="`true`, without a filter: all of the space."
+        ),
     ],
     responses=answers({200: (ref(DeletedEntries), "How many live entries were deleted.")}),
 )

@@ -192,7 +192,9 @@ class Store:
         """
         for _ in range(ATTEMPTS):
             read: Read = (
-                LimitedRead(caller, space, key, wanted, requests) if caller.limited else Read(caller, space, key, wanted)
+                LimitedRead(caller, space, key, wanted, requests)
+                if caller.limited
+                else Read(caller, space, key, wanted)
             )
             found: Found | None
             try:

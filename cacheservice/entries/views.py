@@ -12,6 +12,7 @@ from cacheservice.authentication import caller_of, with_address
 from cacheservice.entries import batch, collection, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
 from cacheservice.entries.lane import PREFIX
+from cacheservice.entries.models import Space
 from cacheservice.errors import APIError, InvalidRequest, NotFound
 from cacheservice.http import JSON, Answer
 from cacheservice.middleware import request_id
@@ -66,14 +67,14 @@ class ItemView(APIView):
 
 
 class CollectionView(APIView):
-    """The tenant's entries: a page of them, or the end of those that a filter selects."""
+    """The tenant's entries, or the gateway's for it: a page of them, or the end of those that a filter selects."""
 
     scopes = {"GET": "read", "DELETE": "delete"}
     http_method_names = ["get", "delete"]
 
     @schema.list_entries
     def get(self, request: Request) -> HttpResponse:
-        allowed = ("tag", "prefix", "limit", "cursor", "include")
+        allowed = ("space", "tag", "prefix", "limit", "cursor", "include")
         parameters = requests.parse_query(query_string(request), allowed, ("tag",))
         selection = Selection.parse(parameters)
         cursor = Cursor.decode(parameters["cursor"][0], selection) if "cursor" in parameters else None
@@ -89,11 +90,13 @@ class CollectionView(APIView):
 
     @schema.delete_entries
     def delete(self, request: Request) -> HttpResponse:
-        parameters = requests.parse_query(query_string(request), ("tag", "prefix", "all"), ("tag",))
+        allowed = ("space", "tag", "prefix", "key", "all")
+        parameters = requests.parse_query(query_string(request), allowed, ("tag",))
         selection = Selection.parse(parameters)
         everything = requests.parse_flag(parameters, "all")
-        if everything == (selection != Selection()):
-            raise InvalidRequest("query: send 'tag', 'prefix' or both, or 'all=true' alone; nothing was deleted.")
+        if everything == selection.filters:
+            filters = "'tag' or 'key'" if selection.space == Space.GATEWAY else "'tag', 'prefix' or both"
+            raise InvalidRequest(f"query: send {filters}, or 'all=true' without them; nothing was deleted.")
         deleted = async_to_sync(store.current().delete_selected)(caller_of(request), selection)
         return _json({"deleted": deleted})
 

@@ -23,6 +23,7 @@ class Messages(API):
     name = "messages"
     converts = True
     prompts = ("system", "messages")
+    limits = ("max_tokens",)
 
     def ends(self, event: Event) -> bool:
         return event.name == "message_stop"

@@ -26,6 +26,16 @@ _LIMITS = (
     "num_predict",
 )
 _CHOICES = ("n", "best_of", "candidateCount", "num_return_sequences")
+# Members that name what the provider keeps: what was said before, a prompt, instructions, what it cached.
+_KEPT = (
+    *("previous_response_id", "conversation", "conversation_id", "thread_id"),
+    *("assistant_id", "agent_id", "container", "cachedContent", "cached_content"),
+)
+# The same deep within: files by their ids or addresses. In JSON without white space, where strings cannot look so.
+_KEPT_FILES = re.compile(
+    rb'"(?:(?:file|vector_store)_ids?|file_ur[il]|fileUri)":\[?"[^"]|"type":"(?:item_reference|document_url)"'
+)
+_DOCUMENT, _BY_URL = b'"type":"document"', b'"type":"url"'
 
 
 class Event(NamedTuple):
@@ -56,7 +66,8 @@ class Event(NamedTuple):
 # A line with that name, and the value it may have. The name first, which is what is searched for: an event may be
 # megabytes of blank lines.
 _FIELDS = {
-    name: re.compile(name + rb"(?<![^\r\n]" + name + rb")(?::[ ]?([^\r\n]*))?(?=[\r\n]|\Z)") for name in (b"data", b"event")
+    name: re.compile(name + rb"(?<![^\r\n]" + name + rb")(?::[ ]?([^\r\n]*))?(?=[\r\n]|\Z)")
+    for name in (b"data", b"event")
 }
 
 
@@ -70,6 +81,10 @@ class API:
     ignored: ClassVar[tuple[str, ...]] = ("stream", "stream_options", "user", "metadata")
     # Members of a request's body that hold the prompt; empty: all but the ignored ones and `model`.
     prompts: ClassVar[tuple[str, ...]] = ()
+    # Members of a request's body that bound its output, and that say how many answers it asks for; empty: whatever any
+    # API calls so, of the objects in the body too. A known one has its own only: others there bound nothing.
+    limits: ClassVar[tuple[str, ...]] = ()
+    counts: ClassVar[tuple[str, ...]] = ()
 
     def randomness(self, body: Body) -> str | None:
         """Why the answer would be another one each time, such as `temperature>0`; None where it would not.
@@ -157,18 +172,35 @@ class API:
         raise NotImplementedError
 
     def worst_output(self, body: Body) -> int | None:
-        """How many output tokens the body allows at most, all choices together; None: it does not say."""
-        limits = [limit for value in reading.nested(body, _LIMITS) if (limit := reading.limit(value)) is not None]
-        return max(limits) * self.choices(body) if limits else None
+        """How many output tokens the body allows at most, all choices together; None: it does not say, or not
+        understandably."""
+        most = reading.highest(self._values(body, self.limits, _LIMITS))
+        choices = self.choices(body)
+        return most * choices if most and choices else None
 
-    def choices(self, body: Body) -> int:
-        """How many answers to the one prompt the body asks for."""
-        counts = (reading.limit(value) for value in reading.nested(body, _CHOICES))
-        return max((count for count in counts if count), default=1)
+    def choices(self, body: Body) -> int | None:
+        """How many answers the body asks for; None: it says so, and not understandably."""
+        counts = self._values(body, self.counts, _CHOICES)
+        return reading.highest(counts) if counts else 1
+
+    def hidden_input(self, body: Body) -> bool:
+        """Whether input counts that is not in the body: a conversation, a prompt or a file that the provider keeps or
+        gets from elsewhere. How much it is, only the model's context window bounds."""
+        prompt = body.get("prompt")
+        if any(body.get(name) for name in _KEPT) or (isinstance(prompt, dict) and prompt.get("id")):
+            return True
+        written = reading.encoded(body)
+        return _KEPT_FILES.search(written) is not None or (_DOCUMENT in written and _BY_URL in written)
 
     def images(self, body: Body) -> int:
         """How many images the body asks for."""
         return 0
+
+    def _values(self, body: Body, own: tuple[str, ...], others: tuple[str, ...]) -> list[Any]:
+        """Of the members that the API has for it, else of all that any has."""
+        if own:
+            return [body[name] for name in own if body.get(name) is not None]
+        return list(reading.nested(body, others))
 
     def _prompts(self, body: Body) -> list[str]:
         """The names of the members that hold it."""

@@ -12,6 +12,8 @@ from gateway.apis.usages import Usage
 
 URL_TTL_SECONDS = 3300  # OpenAI's URLs of images are gone after an hour
 
+MOST_RESULTS = 1000  # that are looked at
+
 _RESULTS = ("data", "images", "output", "videos")
 _COMPLETED = ("image_generation.completed", "image_edit.completed")
 
@@ -47,7 +49,8 @@ class Images(API):
         return super().incomplete(answer) or (None if _results(answer) else "no images")
 
     def longest_ttl(self, answer: Body) -> int | None:
-        return URL_TTL_SECONDS if any(map(_is_url, _results(answer))) else None
+        results = _results(answer)
+        return URL_TTL_SECONDS if len(results) > MOST_RESULTS or any(map(_is_url, results)) else None
 
     def usage(self, answer: Body) -> Usage | None:
         """With the number of images; None where there is a usage, and it is nonsense."""

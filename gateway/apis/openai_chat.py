@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/chat
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ class ChatCompletions(API):
     converts = True
     ignored = (*API.ignored, "safety_identifier", "prompt_cache_key")
     prompts = ("messages", "prompt", "suffix")
+    limits: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
+    counts: ClassVar[tuple[str, ...]] = ("n",)
 
     def upstream_body(self, body: Body) -> Body:
         options = body.get("stream_options")
@@ -56,11 +58,13 @@ class ChatCompletions(API):
 
     def incomplete(self, answer: Body) -> str | None:
         choices = items(answer.get("choices"))
-        if answer.get("error") or any(member(choice, "error") for choice in choices):
+        if answer.get("error"):
             return "error"
         if not choices:
             return "no choices"
         for choice in choices:
+            if member(choice, "error"):
+                return "error"
             reason = member(choice, "finish_reason")
             reason = reason.lower() if isinstance(reason, str) else ""
             if reason not in _GOOD:
@@ -111,6 +115,14 @@ class Completions(ChatCompletions):
     """Of a prompt: the choices are texts, not messages."""
 
     name = "completions"
+    limits = ("max_tokens",)
+    counts = ("n", "best_of")
+
+    def choices(self, body: Body) -> int | None:
+        """Of each of the prompts: a list of strings, or of lists of tokens, is several."""
+        each, prompts = super().choices(body), items(body.get("prompt"))
+        several = bool(prompts) and isinstance(prompts[0], (str, list))
+        return each * len(prompts) if each and several else each
 
 
 def _wants_usage(body: Body) -> bool:

@@ -14,6 +14,7 @@ class Responses(API):
     name = "responses"
     ignored = (*API.ignored, "safety_identifier", "prompt_cache_key")
     prompts = ("input", "instructions", "prompt")
+    limits = ("max_output_tokens",)
 
     def randomness(self, body: Body) -> str | None:
         # What was said in it before may have changed since.

@@ -1,11 +1,12 @@
 """Why a model stopped: what APIs that the gateway does not know have in common in saying so."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-MOST_LEVELS = 5  # at which it is looked for
+from gateway.apis.reading import encoded
 
-_MEMBERS: Final = frozenset({"finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason"})
+_REASONS: Final = re.compile(rb'"(?:finish_reason|finishReason|stop_reason|stopReason|done_reason)":"(\w{1,50})"')
 _TRUNCATED: Final = frozenset(
     {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "token_limit"}
 )
@@ -20,8 +21,6 @@ _FAILED: Final = frozenset({"canceled", "cancelled", "error", "expired", "failed
 def incomplete(answer: Mapping[str, Any]) -> str | None:
     """Why an answer of any API is not whole and good; None: it seems to be. Short words for a header: nothing of the
     answer's own is in them."""
-    if not answer:
-        return "empty"
     if answer.get("error") or answer.get("type") == "error":
         return "error"
     status = _word(answer.get("status"))
@@ -36,18 +35,8 @@ def incomplete(answer: Mapping[str, Any]) -> str | None:
 
 
 def _reasons(answer: Mapping[str, Any]) -> set[str]:
-    found: set[str] = set()
-    level: list[Any] = [answer]
-    for _ in range(MOST_LEVELS):
-        deeper: list[Any] = []
-        for value in level:
-            if isinstance(value, Mapping):
-                found.update(_word(value[name]) for name in _MEMBERS & value.keys())
-                deeper.extend(value.values())
-            elif isinstance(value, list) and value and not isinstance(value[0], (str, int, float)):
-                deeper.extend(value)
-        level = deeper
-    return found
+    """At any depth."""
+    return {found.decode().lower() for found in set(_REASONS.findall(encoded(answer)))}
 
 
 def _word(value: Any) -> str:
