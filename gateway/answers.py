@@ -1,6 +1,7 @@
 """An upstream's answer as it comes in, or as it was stored: what it is made of, and how it is shown to a client."""
 
 from enum import Enum
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -22,6 +23,7 @@ class Form(Enum):
     BYTES = "bytes"  # anything else, passed on as it comes
 
 
+@lru_cache(maxsize=256)
 def form_of(content_type: str) -> Form:
     essence = content_type.partition(";")[0].strip().lower()
     if essence == EVENT_STREAM:

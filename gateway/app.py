@@ -53,7 +53,7 @@ def takes(scope: Scope) -> bool:
 
 async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader) -> None:
     """Answer one request."""
-    headers = dict(scope["headers"])
+    headers = requests.joined(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
     started = False
 
@@ -119,17 +119,18 @@ async def _exchange(
         upstream = tenancy.providers.get(name)
         if upstream is None:
             raise ProviderUnknown(name)
+        own = headers.get(b"x-upstream-authorization")
+        asked = Asked(scope["method"], path, query, headers, body, own, directives)
+        plan = gateway.planner.known(upstream, asked) or await gateway.planner.make(upstream, asked)
     except APIError:
         await gateway.store.authorise(caller, SCOPE)  # whoever may not ask learns only that
         raise
-    own = headers.get(b"x-upstream-authorization")
-    asked = Asked(scope["method"], path, query, headers, body, own, directives)
     return Exchange(
         caller=caller,
         tenancy=tenancy,
         upstream=upstream,
         asked=asked,
-        plan=gateway.planner.plan(upstream, asked),
+        plan=plan,
         sent=scope["headers"],
         request_id=request_id,
         at=datetime.now(UTC),

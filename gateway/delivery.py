@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from django.conf import settings
@@ -45,7 +46,7 @@ def stored_answer(exchange: Exchange, hit: Hit) -> http.Answer:
         (b"content-type", content_type_shown(api, form, content_type, streams=streams).encode("latin-1")),
         (b"age", b"%d" % age(hit)),
         (b"x-cache-cost", b"0"),
-        (b"x-cache-saved", usd(saved_by(hit))),
+        (b"x-cache-saved", _saved(hit.charge.cost)),
         (b"x-credits-charged", credits(hit.charge.units).encode()),
         *request_id_headers(exchange.upstream.kind, exchange.request_id),
         *cache_headers(exchange),
@@ -197,6 +198,11 @@ def passed_on(answer: Answer, content_type: str) -> tuple[Header, ...]:
         elif name not in _REPLACED:
             kept.append((name, value))
     return (*kept, (b"content-type", content_type.encode("latin-1")))
+
+
+@lru_cache(maxsize=4096)
+def _saved(cost: str | None) -> bytes:
+    return usd(None if cost is None else Decimal(cost))
 
 
 def usd(amount: Decimal | None) -> bytes:

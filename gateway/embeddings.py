@@ -25,7 +25,7 @@ from gateway.delivery import cache_headers, passed_on, saved_by, usd
 from gateway.errors import UpstreamFailed
 from gateway.exchange import Exchange
 from gateway.fetch import give_back, lease_or_wait, put
-from gateway.fingerprint import canonical, fingerprint, significant
+from gateway.fingerprint import canonical, fingerprint, significant, whose
 from gateway.flights import Place
 from gateway.models import CacheStatus, SpendState
 from gateway.outcomes import Outcome
@@ -286,13 +286,14 @@ def _keys(exchange: Exchange, strings: Sequence[str]) -> dict[str, str]:
     api, upstream, asked = exchange.api, exchange.upstream, exchange.asked
     shared = {name: value for name, value in exchange.body.items() if name != "input"}
     rest = canonical(api, upstream, shared, streams=False) or b""
+    credential = whose(upstream, asked.own_credential, asked.headers)
     normalized = upstream.policy.text == "normalized"
     keys = {}
     for string in dict.fromkeys(strings):
         text = api.normalized({"input": string})["input"] if normalized else string
         content = rest + b"\ninput " + text.encode()
         keys[string] = fingerprint(
-            upstream, asked.own_credential, asked.path, asked.query, significant(asked.headers), content
+            upstream, credential, asked.path, asked.query, significant(asked.headers), content
         ).hex()
     return keys
 

@@ -27,6 +27,7 @@ from gateway.apis.base import Body
 from gateway.budgets import matching
 from gateway.errors import UpstreamFailed
 from gateway.exchange import Exchange
+from gateway.fingerprint import whose
 from gateway.flights import Flight, Flights
 from gateway.ledger import Ledger, Reservation
 from gateway.models import CacheStatus, SpendState
@@ -86,8 +87,7 @@ class Fetcher:
 
     async def _call(self, flight: Flight, exchange: Exchange) -> Outcome:
         """Raises APIError, where there is no whole answer."""
-        reservation = await self._reserve(exchange)
-        flight.booked = True
+        reservation = await self._reserve(flight, exchange)
         started = time.monotonic()
         unknown = True  # what it cost, until something says so
         answer: Answer | None = None
@@ -119,10 +119,21 @@ class Fetcher:
         flight.end()
         return outcome
 
-    async def _reserve(self, exchange: Exchange) -> Reservation:
+    async def _reserve(self, flight: Flight, exchange: Exchange) -> Reservation:
+        """Raises APIError; then no event is booked here."""
+        if exchange.upstream.unusable and exchange.asked.own_credential is None:
+            raise UpstreamFailed(503, "credential_unusable", exchange.upstream.unusable)
         budgets = matching(exchange.tenancy.budgets, exchange.caller.api_key_id, exchange.plan.model)
         worst = _worst_case(exchange) if budgets else None
-        return await self._ledger.reserve(exchange.call(), budgets, worst)
+        asking = asyncio.ensure_future(self._ledger.reserve(exchange.call(), budgets, worst))
+        try:
+            reservation = await asyncio.shield(asking)
+        except asyncio.CancelledError:  # it is under way in a batch: what comes of it is given back
+            self._ledger.settle(await asking, exchange.event(SpendState.SETTLED, 0, None, Decimal(0)))
+            flight.booked = True
+            raise
+        flight.booked = True
+        return reservation
 
     async def _send(self, exchange: Exchange) -> tuple[Upstream, upstreams.Answer, bool]:
         """The answer of the first provider that gives a good one, else the last one's; and whether an earlier try may
@@ -136,8 +147,6 @@ class Fetcher:
         began = False
         for upstream in candidates:
             last = upstream is candidates[-1]
-            if upstream.unusable and asked.own_credential is None:
-                raise UpstreamFailed(503, "credential_unusable", upstream.unusable)
             try:
                 response = await self._upstreams.send(upstream, request, asked.own_credential)
             except UpstreamError as error:
@@ -253,9 +262,10 @@ async def give_back(store: Store, exchange: Exchange, key: str, token: int) -> N
 def _candidates(exchange: Exchange) -> list[Upstream]:
     """The provider, and those to fall back on; a credential that the client brought is for the first alone."""
     providers: Mapping[str, Upstream] = exchange.tenancy.providers
-    if exchange.asked.own_credential is not None:
+    if whose(exchange.upstream, exchange.asked.own_credential, exchange.asked.headers) is not None:
         return [exchange.upstream]
-    return [exchange.upstream, *(providers[name] for name in exchange.upstream.fallbacks if name in providers)]
+    others = [providers[name] for name in exchange.upstream.fallbacks if name in providers]
+    return [exchange.upstream, *(upstream for upstream in others if not upstream.unusable)]
 
 
 def _tier(document: Body) -> str | None:

@@ -84,7 +84,7 @@ def worst_case(
     model: str,
     request_bytes: int,
     output_tokens: int | None,
-    images: int,
+    images: int | None,
     rates: Rates | None,
     policy_max_output: int | None,
     *,
@@ -100,8 +100,9 @@ def worst_case(
     Byte-level tokenizers make no more tokens than there are bytes: the input is at most `request_bytes`, those of the
     body in UTF-8, and IMAGE_TOKENS for each of its `image_parts` (`count_image_parts`); with `hidden_input`, of which
     the body has only a name, it is the model's context window. The output is what the body allows (`output_tokens`),
-    else IMAGE_TOKENS for each of the `images` it asks for, else for each of the `choices` (None: not known) the
-    policy's maximum, else the model's context window. Each token at the highest price that its direction has.
+    else IMAGE_TOKENS for each of the `images` it asks for, else for each of the `choices` the policy's maximum, else
+    the model's context window; where `images` or `choices` is None it is not known. Each token at the highest price
+    that its direction has.
 
     `seconds` is the policy's total time, `tier` the body's `service_tier`: the answer may come at the default one all
     the same, and with `auto` at any. One that an account has by default is counted when the call is settled.
@@ -110,9 +111,9 @@ def worst_case(
     window = found[1].context_window if found else None
     input_tokens = window if hidden_input else request_bytes + IMAGE_TOKENS * image_parts
     output = output_tokens
-    if output is None and images:
-        output = IMAGE_TOKENS * images
-    if output is None:
+    if output is None and images != 0:
+        output = None if images is None else IMAGE_TOKENS * images
+    elif output is None:
         most = policy_max_output or window
         output = None if most is None or choices is None else most * max(1, choices)
     if rates is not None and any(rate is not None for rate in rates):
@@ -146,13 +147,15 @@ def _own_price(rates: Rates, usage: Usage | None, seconds: Decimal) -> Decimal |
 
 
 def _own_worst_case(
-    rates: Rates, input_tokens: int | None, output_tokens: int | None, images: int, seconds: int
+    rates: Rates, input_tokens: int | None, output_tokens: int | None, images: int | None, seconds: int
 ) -> Decimal | None:
     per_input = max(rates.input_per_million or Decimal(0), rates.cached_input_per_million or Decimal(0))
     per_output = rates.output_per_million or Decimal(0)
+    if rates.per_image and images is None:
+        return None
     per_call = (
         (rates.per_call or Decimal(0))
-        + (rates.per_image or Decimal(0)) * max(1, images)
+        + (rates.per_image or Decimal(0)) * max(1, images or 0)
         + (rates.per_second or Decimal(0)) * seconds
     )
     return _bounded(per_input, input_tokens, per_output, output_tokens, per_call)

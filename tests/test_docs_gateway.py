@@ -154,7 +154,7 @@ def _texts(value: ast.expr) -> set[str]:
 
 def test_every_reason_is_described() -> None:
     reasons = _reasons() | {"no-store", "no-cache", "max-age", "unreadable", "insufficient_credits"}
-    reasons |= {"no canonical JSON", "not a JSON object", "method GET"}
+    reasons |= {"no canonical JSON", "not a JSON object", "method GET", "personal-data"}
     assert {"temperature>0", "no seed", "personal-data", "truncated", "no embeddings"} <= reasons
     table = TEXT[TEXT.index("| reason |") : TEXT.index("## Headers")]
     assert [reason for reason in sorted(reasons) if not re.search(rf"[`; ]{re.escape(reason)}`", table)] == []

@@ -132,6 +132,9 @@ def test_worst_case_of_hidden_input_is_the_context_window() -> None:
 def test_worst_case_of_a_number_of_choices_that_is_not_understood_is_not_known() -> None:
     assert worst_case("openai", "gpt-4o-mini", 10, None, 0, None, 100, choices=None) is None
     assert worst_case("openai", "own", 10, None, 0, Rates(per_call=usd("1")), 100, choices=None) == 1
+    assert worst_case("openai", "gpt-image-1", 10, None, None, None, 100) is None
+    assert worst_case("openai", "own", 10, None, None, Rates(per_image=usd("1")), 100) is None
+    assert worst_case("openai", "own", 10, None, None, Rates(per_call=usd("1")), 100) == 1
 
 
 def test_worst_case_by_own_prices() -> None:

@@ -192,8 +192,8 @@ class API:
         written = reading.encoded(body)
         return _KEPT_FILES.search(written) is not None or (_DOCUMENT in written and _BY_URL in written)
 
-    def images(self, body: Body) -> int:
-        """How many images the body asks for."""
+    def images(self, body: Body) -> int | None:
+        """How many images the body asks for; None: it says so, and not understandably."""
         return 0
 
     def _values(self, body: Body, own: tuple[str, ...], others: tuple[str, ...]) -> list[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.apis.base import API, Body, Event
-from gateway.apis.reading import document, items, limit, member, nested
+from gateway.apis.reading import document, items, member, nested
 from gateway.apis.usages import Usage
 
 URL_TTL_SECONDS = 3300  # OpenAI's URLs of images are gone after an hour
@@ -24,6 +24,7 @@ class Images(API):
     name = "images"
     ignored = (*API.ignored, "safety_identifier")
     prompts = ("prompt", "negative_prompt")
+    counts = ("n",)
 
     def randomness(self, body: Body) -> str | None:
         return None if any(isinstance(seed, int) for seed in nested(body, ("seed",))) else "no seed"
@@ -62,8 +63,8 @@ class Images(API):
     def worst_output(self, body: Body) -> int | None:
         return None
 
-    def images(self, body: Body) -> int:
-        return limit(body.get("n")) or 1
+    def images(self, body: Body) -> int | None:
+        return self.choices(body)
 
 
 class Video(Images):
@@ -77,7 +78,7 @@ class Video(Images):
     def usage(self, answer: Body) -> Usage | None:
         return API.usage(self, answer)
 
-    def images(self, body: Body) -> int:
+    def images(self, body: Body) -> int | None:
         return 0
 
 
