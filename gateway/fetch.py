@@ -290,6 +290,7 @@ def _worst_case(exchange: Exchange) -> Decimal | None:
             image_parts=pricing.count_image_parts(exchange.body),
             seconds=upstream.policy.total_seconds,
             choices=exchange.api.choices(exchange.body),
+            hidden_input=exchange.api.hidden_input(exchange.body),
             tier=_tier(exchange.body),
             base_url=upstream.base_url,
         )

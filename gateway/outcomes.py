@@ -16,6 +16,7 @@ _MEDIA = ("audio/", "image/", "video/")
 WITH_OTHERS = frozenset({"other", "unknown"})
 
 
+_raw = msgspec.json.Decoder(msgspec.Raw)  # which checks JSON without making anything of it
 LAST_EVENTS = 8  # among them a stream's terminal one: after it come comments at most
 
 
@@ -56,7 +57,7 @@ def _document(api: API, body: bytes) -> Body | None:
 
 def _is_json(body: bytes) -> bool:
     try:
-        return not nesting.too_deep(body) and msgspec.json.decode(body) is not msgspec.UNSET
+        return not nesting.too_deep(body) and bool(_raw.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

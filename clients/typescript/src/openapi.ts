@@ -61,6 +61,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List budgets, and what today used of them
+         * @description All of the tenant's, at most 100. They bind calls that go upstream, not hits.
+         */
+        get: operations["list_budgets"];
+        put?: never;
+        /**
+         * Create a budget
+         * @description A call goes upstream only where its worst case has room in every budget of its API key and model. There is one for each API key (or all) and model (or all). It holds in every server process within a second; what was spent before on that day counts.
+         */
+        post: operations["create_budget"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/budgets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a budget
+         * @description Deleting what is not there is no error: `deleted` is then false.
+         */
+        delete: operations["delete_budget"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a budget
+         * @description What is left out stays, and what today has used too.
+         */
+        patch: operations["update_budget"];
+        trace?: never;
+    };
     "/api/v1/cache": {
         parameters: {
             query?: never;
@@ -76,7 +124,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete entries by tag or prefix, or all
+         * Delete entries, or the gateway's answers, by tag or prefix, or all
          * @description Deletes what stood there when the request came. Without a filter nothing is deleted: 400.
          */
         delete: operations["delete_entries"];
@@ -273,6 +321,138 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the tenant's own prices
+         * @description At most 1000. They go before the public price list.
+         */
+        get: operations["list_prices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/prices/{provider}/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set the price of a model
+         * @description For what the public price list does not know, or a tenant pays otherwise. Replaces the former one.
+         */
+        put: operations["put_price"];
+        post?: never;
+        /**
+         * Delete the price of a model
+         * @description The public price list's holds again. Deleting what is not there is no error: `deleted` is then false.
+         */
+        delete: operations["delete_price"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the gateway's providers
+         * @description All of the tenant's, at most 100; never a credential.
+         */
+        get: operations["list_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/providers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a provider
+         * @description One of them.
+         */
+        get: operations["get_provider"];
+        /**
+         * Set a provider
+         * @description Makes the provider, or replaces what was said of it. The credential is kept sealed, is never shown, and stays when it is left out. It holds in every server process within a second.
+         */
+        put: operations["put_provider"];
+        post?: never;
+        /**
+         * Delete a provider
+         * @description With its credential and its prices. Deleting what is not there is no error: `deleted` is then false.
+         */
+        delete: operations["delete_provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/spend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the tenant spent and saved through the gateway
+         * @description By one or two of day, provider, model, user, key, cache. JSON, or CSV with `Accept: text/csv`.
+         */
+        get: operations["get_spend"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/spend/prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The prompts that cost most
+         * @description By their fingerprints, and how many requests repeat one. Events are kept for 90 days.
+         */
+        get: operations["get_spend_prompts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usage": {
         parameters: {
             query?: never;
@@ -382,6 +562,13 @@ export interface components {
             status: number;
         };
         /**
+         * Budgets
+         * @description All of the tenant's, the oldest first.
+         */
+        Budgets: {
+            budgets: components["schemas"]["ShownBudget"][];
+        };
+        /**
          * CacheHit
          * @description A live entry.
          */
@@ -431,6 +618,23 @@ export interface components {
             /** @default null */
             ttl: number | null;
         };
+        /**
+         * CreateBudget
+         * @description The body of a POST: a hard limit on what is spent in a UTC day.
+         */
+        CreateBudget: {
+            /**
+             * @description Of the budget: from there on the tenant is alerted, once a day.
+             * @default 80
+             */
+            alert_percent: number;
+            /** @default null */
+            api_key_id: string | null;
+            /** @default null */
+            model: string | null;
+            /** @description USD: a decimal string. */
+            usd_per_day: string;
+        };
         /** CreditBalance */
         CreditBalance: {
             /** @description Below zero: owed. */
@@ -452,9 +656,28 @@ export interface components {
             /** @description 1 to 512 bytes of UTF-8 without control characters. */
             key: string;
         };
+        /** DeletedBudget */
+        DeletedBudget: {
+            deleted: boolean;
+            id: string;
+        };
         /** DeletedEntries */
         DeletedEntries: {
             deleted: number;
+        };
+        /** DeletedPrice */
+        DeletedPrice: {
+            deleted: boolean;
+            model: string;
+            provider: string;
+        };
+        /**
+         * DeletedProvider
+         * @description Whether there was such a provider.
+         */
+        DeletedProvider: {
+            deleted: boolean;
+            name: string;
         };
         /**
          * DeleteOperation
@@ -702,6 +925,88 @@ export interface components {
             prepaid: boolean;
         };
         /**
+         * Policy
+         * @description What a tenant may set for each of its providers.
+         */
+        Policy: {
+            /** @default true */
+            cache: boolean;
+            /** @default false */
+            cache_random: boolean;
+            /** @default 5 */
+            connect_seconds: number;
+            /** @default 300 */
+            first_byte_seconds: number;
+            /** @default 60 */
+            idle_seconds: number;
+            /** @default false */
+            keep_prompts: boolean;
+            /** @default null */
+            max_output_tokens: number | null;
+            /** @default 1209600 */
+            max_ttl: number;
+            /**
+             * @default finish
+             * @enum {unknown}
+             */
+            on_disconnect: "cancel" | "finish";
+            /** @default [] */
+            personal_data: ("bank" | "card" | "email" | "phone")[];
+            /** @default [] */
+            personal_patterns: string[];
+            /** @default 2 */
+            retries: number;
+            /**
+             * @default exact
+             * @enum {unknown}
+             */
+            text: "exact" | "normalized";
+            /** @default 3600 */
+            time_sensitive_ttl: number;
+            /**
+             * @default [
+             *       "today",
+             *       "tonight",
+             *       "tomorrow",
+             *       "yesterday",
+             *       "now",
+             *       "current",
+             *       "currently",
+             *       "latest",
+             *       "newest",
+             *       "recent",
+             *       "recently",
+             *       "this week",
+             *       "this month",
+             *       "this year",
+             *       "right now",
+             *       "at the moment",
+             *       "up to date",
+             *       "breaking",
+             *       "live"
+             *     ]
+             */
+            time_sensitive_words: string[];
+            /** @default 600 */
+            total_seconds: number;
+            /** @default 604800 */
+            ttl: number;
+        };
+        /**
+         * Prices
+         * @description All of the tenant's own, by provider and model.
+         */
+        Prices: {
+            prices: components["schemas"]["ShownPrice"][];
+        };
+        /**
+         * Providers
+         * @description All of the tenant's, by name.
+         */
+        Providers: {
+            providers: components["schemas"]["ShownProvider"][];
+        };
+        /**
          * PutBody
          * @description The JSON body of a PUT.
          */
@@ -730,6 +1035,51 @@ export interface components {
             /** @description Seconds until the entry expires; at most the tenant's maximum. Left out of a new value: the tenant's default, 604800 unless it has set another. */
             ttl?: number;
             value: unknown;
+        };
+        /**
+         * PutPrice
+         * @description The body of a PUT. What is null is not priced by that; where all is null, the public price list's holds.
+         */
+        PutPrice: {
+            /**
+             * @description Null: as the other input.
+             * @default null
+             */
+            cached_input_per_million: string | null;
+            /** @default null */
+            input_per_million: string | null;
+            /** @default null */
+            output_per_million: string | null;
+            /** @default null */
+            per_call: string | null;
+            /** @default null */
+            per_image: string | null;
+            /**
+             * @description Of the upstream's time.
+             * @default null
+             */
+            per_second: string | null;
+        };
+        /**
+         * PutProvider
+         * @description The body of a PUT. But for the credential, what is left out is as if it had never been set.
+         */
+        PutProvider: {
+            /** @default null */
+            base_url: string | null;
+            /** @default null */
+            credential: string | null;
+            /** @default null */
+            credential_header: string | null;
+            /**
+             * @description Other providers of the same kind, tried in this order when it fails.
+             * @default []
+             */
+            fallbacks: string[];
+            /** @enum {unknown} */
+            kind: "anthropic" | "openai" | "other";
+            /** @default {} */
+            policy: components["schemas"]["Policy"];
         };
         /**
          * RotateAPIKey
@@ -787,6 +1137,169 @@ export interface components {
             target: string;
             /** @description The action in words. */
             what: string;
+        };
+        /**
+         * ShownBudget
+         * @description A hard limit on what is spent in a UTC day, and what the running day has used of it.
+         */
+        ShownBudget: {
+            /** @description Of the budget: from there on the tenant is alerted, once a day. */
+            alert_percent: number;
+            /** @description Null: of all API keys together. */
+            api_key_id: string | null;
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            id: string;
+            /** @description Null: of all models together. */
+            model: string | null;
+            /** @description RFC 3339, UTC. */
+            resets_at: string;
+            /** @description USD. */
+            usd_per_day: string;
+            /** @description Today, with the worst cases of calls under way. */
+            used_usd: string;
+        };
+        /**
+         * ShownPrice
+         * @description A tenant's own price of a model, in USD. Null: not priced by that.
+         */
+        ShownPrice: {
+            cached_input_per_million: string | null;
+            input_per_million: string | null;
+            /** @description `-`: of calls that name no model. */
+            model: string;
+            output_per_million: string | null;
+            per_call: string | null;
+            per_image: string | null;
+            per_second: string | null;
+            provider: string;
+            /** @description RFC 3339, UTC. */
+            updated_at: string;
+        };
+        /**
+         * ShownProvider
+         * @description A provider of the tenant, with all of its policy.
+         */
+        ShownProvider: {
+            /** @description Where its API is, without what clients' own paths begin with: https://api.openai.com for clients of …/gateway/openai/v1. */
+            base_url: string;
+            /** @description RFC 3339, UTC. */
+            created_at: string;
+            /** @description The header that takes the credential: `authorization` as `Bearer …`, any other as it is. */
+            credential_header: string;
+            fallbacks: string[];
+            /** @description Without one, each request brings its own as X-Upstream-Authorization. */
+            has_credential: boolean;
+            /** @enum {unknown} */
+            kind: "anthropic" | "openai" | "other";
+            name: string;
+            policy: components["schemas"]["Policy"];
+            /** @description RFC 3339, UTC. */
+            updated_at: string;
+        };
+        /**
+         * Spend
+         * @description By day, then what cost most.
+         */
+        Spend: {
+            by: ("cache" | "day" | "key" | "model" | "provider" | "user")[];
+            /** @description In UTC. */
+            from: string;
+            spend: components["schemas"]["SpendRow"][];
+            /** @description In UTC. */
+            to: string;
+            total: components["schemas"]["SpendTotal"];
+        };
+        /**
+         * SpendPrompt
+         * @description Requests with one fingerprint.
+         */
+        SpendPrompt: {
+            cost_usd: string | null;
+            fingerprint: string;
+            hits: number;
+            /** @description RFC 3339, UTC. */
+            last_at: string;
+            model: string;
+            /** @description Its beginning, where the provider's policy keeps prompts. */
+            prompt: string | null;
+            provider: string;
+            requests: number;
+            saved_usd: string | null;
+        };
+        /**
+         * SpendPrompts
+         * @description The prompts that cost most.
+         */
+        SpendPrompts: {
+            /** @description Whether these are all of the range; else the latest 100000. */
+            complete: boolean;
+            /** @description Duplicates of the requests with a fingerprint. */
+            duplicate_rate: string | null;
+            /** @description Of them: those whose fingerprint had occurred before. */
+            duplicates: number;
+            /** @description In UTC. */
+            from: string;
+            prompts: components["schemas"]["SpendPrompt"][];
+            /** @description That were looked at. */
+            requests: number;
+            /** @description In UTC. */
+            to: string;
+        };
+        /**
+         * SpendRow
+         * @description With what `by` asks for.
+         */
+        SpendRow: {
+            api_key?: components["schemas"]["APIKeyName"];
+            /** @enum {unknown} */
+            cache?: "BYPASS" | "COALESCED" | "HIT" | "MISS" | "REFRESH";
+            /** @description Of the input: from the provider's own cache. */
+            cached_tokens: number;
+            /** @description USD. */
+            cost_usd: string;
+            /** @description In UTC. */
+            day?: string;
+            /** @description Hits of requests. */
+            hit_ratio: string | null;
+            /** @description Of them: `HIT` and `COALESCED`. */
+            hits: number;
+            input_tokens: number;
+            model?: string;
+            output_tokens: number;
+            provider?: string;
+            /** @description Of the output. */
+            reasoning_tokens: number;
+            requests: number;
+            /** @description USD. */
+            saved_usd: string;
+            /** @description Of them: those whose cost or saving nobody knows. It is in none of the sums. */
+            unpriced: number;
+            /** @description Of `X-Cache-User`, or the body's `user`. */
+            user?: string;
+        };
+        /**
+         * SpendTotal
+         * @description Sums over requests to the gateway.
+         */
+        SpendTotal: {
+            /** @description Of the input: from the provider's own cache. */
+            cached_tokens: number;
+            /** @description USD. */
+            cost_usd: string;
+            /** @description Hits of requests. */
+            hit_ratio: string | null;
+            /** @description Of them: `HIT` and `COALESCED`. */
+            hits: number;
+            input_tokens: number;
+            output_tokens: number;
+            /** @description Of the output. */
+            reasoning_tokens: number;
+            requests: number;
+            /** @description USD. */
+            saved_usd: string;
+            /** @description Of them: those whose cost or saving nobody knows. It is in none of the sums. */
+            unpriced: number;
         };
         /**
          * StoredEntry
@@ -882,6 +1395,16 @@ export interface components {
             name?: string;
             requests_per_minute?: number | null;
             storage_quota?: number | null;
+        };
+        /**
+         * UpdateBudget
+         * @description The body of a PATCH: what to change.
+         */
+        UpdateBudget: {
+            /** @description Of the budget: from there on the tenant is alerted, once a day. */
+            alert_percent?: number;
+            /** @description USD: a decimal string. */
+            usd_per_day?: string;
         };
         /**
          * Usage
@@ -1224,6 +1747,386 @@ export interface operations {
             };
         };
     };
+    list_budgets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The budgets. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Budgets"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateBudget"];
+            };
+        };
+        responses: {
+            /** @description The budget. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownBudget"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `conflict`: there is one already, or there are too many. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether it was there. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedBudget"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    update_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateBudget"];
+            };
+        };
+        responses: {
+            /** @description The budget as it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownBudget"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     list_entries: {
         parameters: {
             query?: {
@@ -1234,6 +2137,8 @@ export interface operations {
                 limit?: number;
                 /** @description What the keys begin with. */
                 prefix?: string;
+                /** @description `gateway`: the answers that the gateway keeps. Their keys are hashes, so `prefix` is refused. */
+                space?: "tenant" | "gateway";
                 /** @description May repeat: all must match. */
                 tag?: string[];
             };
@@ -1311,10 +2216,14 @@ export interface operations {
     delete_entries: {
         parameters: {
             query?: {
-                /** @description `true`, alone: everything. */
+                /** @description `true`, without a filter: all of the space. */
                 all?: "true" | "false";
+                /** @description Only with `space=gateway`: that answer. `X-Cache-Key` tells it, where the request named none itself. */
+                key?: string;
                 /** @description What the keys begin with. */
                 prefix?: string;
+                /** @description `gateway`: the answers that the gateway keeps. Their keys are hashes, so `prefix` is refused. */
+                space?: "tenant" | "gateway";
                 /** @description May repeat: all must match. */
                 tag?: string[];
             };
@@ -2765,6 +3674,803 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Members"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The prices. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prices"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    put_price: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As clients name it. It may have slashes. `-`: of calls that name no model. */
+                model: string;
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutPrice"];
+            };
+        };
+        responses: {
+            /** @description Replaced. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownPrice"];
+                };
+            };
+            /** @description New. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownPrice"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `conflict`: there is one already, or there are too many. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_price: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As clients name it. It may have slashes. `-`: of calls that name no model. */
+                model: string;
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether it was there. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedPrice"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The providers, by name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Providers"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As in the gateway's URLs: /gateway/<name>/… */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The provider. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownProvider"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    put_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As in the gateway's URLs: /gateway/<name>/… */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutProvider"];
+            };
+        };
+        responses: {
+            /** @description Replaced. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownProvider"];
+                };
+            };
+            /** @description New. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownProvider"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `value_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unsupported_media_type`: the message names the header to add. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As in the gateway's URLs: /gateway/<name>/… */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether it was there. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedProvider"];
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_spend: {
+        parameters: {
+            query?: {
+                /** @description One, or two with a comma between them. */
+                by?: "day" | "provider" | "model" | "user" | "key" | "cache" | "day,provider" | "day,model" | "day,user" | "day,key" | "day,cache" | "provider,day" | "provider,model" | "provider,user" | "provider,key" | "provider,cache" | "model,day" | "model,provider" | "model,user" | "model,key" | "model,cache" | "user,day" | "user,provider" | "user,model" | "user,key" | "user,cache" | "key,day" | "key,provider" | "key,model" | "key,user" | "key,cache" | "cache,day" | "cache,provider" | "cache,model" | "cache,user" | "cache,key";
+                /** @description For links, which set no Accept. */
+                format?: "json" | "csv";
+                /** @description A UTC day. By default 30 days before `to`; at most 366 days. */
+                from?: string;
+                /** @description As `from`; not included. By default today is the last one. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Spend"];
+                    "text/csv": string;
+                };
+            };
+            /** @description `invalid_request`: the message names the field, the limit and the fix. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `invalid_api_key`: missing, malformed, unknown, expired or revoked. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `forbidden`: the API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `rate_limit_exceeded`: try again after Retry-After seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description `unavailable`: try again after Retry-After seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_spend_prompts: {
+        parameters: {
+            query?: {
+                /** @description A UTC day. By default 30 days before `to`; at most 366 days. */
+                from?: string;
+                limit?: number;
+                /** @description As `from`; not included. By default today is the last one. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The prompts, the first one cost most. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpendPrompts"];
                 };
             };
             /** @description `invalid_request`: the message names the field, the limit and the fix. */
