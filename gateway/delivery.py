@@ -1,7 +1,6 @@
 """What a client gets: a stored answer, or a flight's as it comes, in the form that it asked for."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -92,9 +91,9 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
     if answer.form is Form.BYTES:
         if answer.status == 200 and exchange.asked.method == "POST" and exchange.api.name not in WITH_OTHERS:
             raise UpstreamFailed(502, "upstream_broken", "The provider's answer is neither JSON nor a stream.")
-        return await _pass_on(send, exchange, answer, _pieces(flight))
+        return await _pass_on(send, exchange, answer, flight)
     if answer.form is Form.EVENTS and (streams or not exchange.api.converts):
-        return await _pass_on(send, exchange, answer, _events(exchange, flight))
+        return await _pass_on(send, exchange, answer, flight)
     await flight.whole()
     outcome = flight.outcome
     status, body = answer.status, answer.body()
@@ -137,7 +136,7 @@ def request_id_headers(kind: str, request_id: str) -> tuple[Header, ...]:
     return ((b"request-id", request_id.encode()),) if kind == Kind.ANTHROPIC else ()
 
 
-async def _pass_on(send: Send, exchange: Exchange, answer: Answer, pieces: AsyncIterator[bytes]) -> Delivered:
+async def _pass_on(send: Send, exchange: Exchange, answer: Answer, flight: Flight) -> Delivered:
     """Piece by piece, as they come."""
     headers = [
         *passed_on(answer, answer.content_type),
@@ -149,18 +148,16 @@ async def _pass_on(send: Send, exchange: Exchange, answer: Answer, pieces: Async
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     whole = True
     try:
-        async for piece in pieces:
-            if piece:
-                async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError:
-        raise BrokenOff from None  # a reader who takes nothing
+        if answer.form is Form.EVENTS:
+            await _send_events(send, exchange, answer, flight)
+        else:
+            await _send_pieces(send, answer, flight)
     except UpstreamFailed as error:
         whole = False
         if answer.form is not Form.EVENTS:
             raise BrokenOff from None
         told = error_event(exchange.upstream.kind, error, exchange.request_id)
-        await send({"type": "http.response.body", "body": told, "more_body": True})
+        await _send_piece(send, told)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
     return Delivered(answer.status, whole)
 
@@ -169,18 +166,31 @@ class BrokenOff(Exception):
     """The answer ended early after its head was sent: the connection must not look as if it was whole."""
 
 
-async def _pieces(flight: Flight) -> AsyncIterator[bytes]:
-    async for pieces in flight.pieces():
-        yield b"".join(pieces)
+async def _send_piece(send: Send, piece: bytes) -> None:
+    """Raises BrokenOff for a reader who takes nothing."""
+    try:
+        async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        raise BrokenOff from None
 
 
-async def _events(exchange: Exchange, flight: Flight) -> AsyncIterator[bytes]:
-    api, body = exchange.api, exchange.body
-    async for events in flight.events():
-        yield b"".join(api.client_events(event, body) for event in events)
-    all_events = flight.answer.events if flight.answer is not None else []
+async def _send_pieces(send: Send, answer: Answer, flight: Flight) -> None:
+    position = 0
+    while some := await flight.more(answer.pieces, position):
+        position += len(some)
+        await _send_piece(send, b"".join(some))
+
+
+async def _send_events(send: Send, exchange: Exchange, answer: Answer, flight: Flight) -> None:
+    """Raises UpstreamFailed where the stream broke off, and did not say so itself."""
+    api, body, position = exchange.api, exchange.body, 0
+    while some := await flight.more(answer.events, position):
+        position += len(some)
+        if piece := b"".join([api.client_events(event, body) for event in some]):
+            await _send_piece(send, piece)
     broken = flight.outcome is not None and flight.outcome.broken and api.has_terminal_event()
-    if broken and not (all_events and _tells_error(all_events[-1])):
+    if broken and not (answer.events and _tells_error(answer.events[-1])):
         raise UpstreamFailed(502, "upstream_broken", "The provider's stream broke off before its end.")
 
 

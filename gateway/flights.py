@@ -6,14 +6,13 @@ for a late joiner wants the first ones too: so they are bounded, for each flight
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from cacheservice.entries.store import Hit
 from cacheservice.errors import APIError, Unavailable
 from gateway.answers import Answer
-from gateway.apis.base import Event
 from gateway.errors import UpstreamFailed
 from gateway.outcomes import Outcome
 
@@ -75,28 +74,17 @@ class Flight:
         if self.error is not None:
             raise self.error
 
-    async def events(self) -> AsyncIterator[list[Event]]:
-        """From the first to the last, as they come: those that are there together. Raises APIError as `whole`."""
-        async for some in self._all(self.answer.events if self.answer else []):
-            yield some
-
-    async def pieces(self) -> AsyncIterator[list[bytes]]:
-        async for some in self._all(self.answer.pieces if self.answer else []):
-            yield some
-
-    async def _all(self, items: list[T]) -> AsyncIterator[list[T]]:
-        position = 0
+    async def more(self, items: list[T], position: int) -> list[T]:
+        """Those of the answer's events or pieces behind the position, once there are some; empty at the end. Raises
+        APIError as `whole`."""
         while True:
             if position < len(items):
-                some = items[position : position + AT_ONCE]
-                position += len(some)
-                yield some
-            elif self.ended:
-                break
-            else:
-                await self._change()
-        if self.error is not None:
-            raise self.error
+                return items[position : position + AT_ONCE]
+            if self.ended:
+                if self.error is not None:
+                    raise self.error
+                return []
+            await self._change()
 
     async def _change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
