@@ -147,17 +147,17 @@ async def _pass_on(send: Send, exchange: Exchange, answer: Answer, flight: Fligh
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     whole = True
-    try:
-        if answer.form is Form.EVENTS:
-            await _send_events(send, exchange, answer, flight)
-        else:
-            await _send_pieces(send, answer, flight)
-    except UpstreamFailed as error:
-        whole = False
-        if answer.form is not Form.EVENTS:
-            raise BrokenOff from None
-        told = error_event(exchange.upstream.kind, error, exchange.request_id)
-        await _send_piece(send, told)
+    async with _Reader(send) as reader:
+        try:
+            if answer.form is Form.EVENTS:
+                await _send_events(reader, exchange, answer, flight)
+            else:
+                await _send_pieces(reader, answer, flight)
+        except UpstreamFailed as error:
+            whole = False
+            if answer.form is not Form.EVENTS:
+                raise BrokenOff from None
+            await reader.send(error_event(exchange.upstream.kind, error, exchange.request_id))
     await send({"type": "http.response.body", "body": b"", "more_body": False})
     return Delivered(answer.status, whole)
 
@@ -166,29 +166,53 @@ class BrokenOff(Exception):
     """The answer ended early after its head was sent: the connection must not look as if it was whole."""
 
 
-async def _send_piece(send: Send, piece: bytes) -> None:
-    """Raises BrokenOff for a reader who takes nothing."""
-    try:
-        async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError:
-        raise BrokenOff from None
+class _Reader:
+    """Sends pieces to a client, and gives up one that takes nothing: with one timer a stream, not one a piece."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._since: float | None = None  # when a piece was sent that the client has not taken yet
+        self.slow = False
+
+    async def __aenter__(self) -> "_Reader":
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        self._look()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._timer.cancel()
+        if self.slow and self._task is not None:
+            self._task.uncancel()
+            raise BrokenOff from None
+
+    async def send(self, piece: bytes) -> None:
+        self._since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._since = None
+
+    def _look(self) -> None:
+        if self._since is not None and self._loop.time() - self._since >= settings.ANSWER_TIMEOUT_SECONDS:
+            self.slow = True
+            if self._task is not None:
+                self._task.cancel()
+        else:
+            self._timer = self._loop.call_later(settings.ANSWER_TIMEOUT_SECONDS / 4, self._look)
 
 
-async def _send_pieces(send: Send, answer: Answer, flight: Flight) -> None:
+async def _send_pieces(reader: _Reader, answer: Answer, flight: Flight) -> None:
     position = 0
     while some := await flight.more(answer.pieces, position):
         position += len(some)
-        await _send_piece(send, b"".join(some))
+        await reader.send(b"".join(some))
 
 
-async def _send_events(send: Send, exchange: Exchange, answer: Answer, flight: Flight) -> None:
+async def _send_events(reader: _Reader, exchange: Exchange, answer: Answer, flight: Flight) -> None:
     """Raises UpstreamFailed where the stream broke off, and did not say so itself."""
     api, body, position = exchange.api, exchange.body, 0
     while some := await flight.more(answer.events, position):
         position += len(some)
         if piece := b"".join([api.client_events(event, body) for event in some]):
-            await _send_piece(send, piece)
+            await reader.send(piece)
     broken = flight.outcome is not None and flight.outcome.broken and api.has_terminal_event()
     if broken and not (answer.events and _tells_error(answer.events[-1])):
         raise UpstreamFailed(502, "upstream_broken", "The provider's stream broke off before its end.")

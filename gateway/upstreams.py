@@ -101,6 +101,7 @@ class Answer:
         try:
             if (self._response.content_length or 0) > self._most:
                 raise self._call.too_large(self._most)
+            self._call.watch(self._response)
             while piece := await self._call.piece(self._response.content):
                 size += len(piece)
                 if size > self._most:
@@ -108,6 +109,7 @@ class Answer:
                 yield piece
             whole = True
         finally:
+            self._call.unwatch()
             if not whole:
                 self._response.close()
 
@@ -230,6 +232,8 @@ class _Call:
         self.upstream, self._deadline = upstream, deadline
         self._timer: asyncio.Timeout | None = None
         self._connected = False
+        self._heard_at, self._silent = 0.0, False
+        self._watch: asyncio.TimerHandle | None = None
         self.repeatable = False  # set with an error: whether another try may end better
 
     async def send(
@@ -261,20 +265,39 @@ class _Call:
             first_byte = asyncio.get_running_loop().time() + self.upstream.policy.first_byte_seconds
             self._timer.reschedule(min(first_byte, self._deadline))
 
+    def watch(self, response: aiohttp.ClientResponse) -> None:
+        """From now on hang up on an upstream that sends nothing: one timer an answer, not one a piece."""
+        self._heard_at = asyncio.get_running_loop().time()
+        self._look(response)
+
+    def unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _look(self, response: aiohttp.ClientResponse) -> None:
+        loop = asyncio.get_running_loop()
+        due = min(self._heard_at + self.upstream.policy.idle_seconds, self._deadline)
+        if loop.time() >= due:
+            self._silent = True
+            response.close()  # whoever waits for a piece gets an error
+        else:
+            self._watch = loop.call_at(due, self._look, response)
+
     async def piece(self, content: aiohttp.StreamReader) -> bytes:
         """The next of the body; empty at its end. Raises UpstreamError."""
-        now, policy = asyncio.get_running_loop().time(), self.upstream.policy
+        loop = asyncio.get_running_loop()
         try:
-            if now < self._deadline and (here := content.read_nowait()):
-                return here
-            async with asyncio.timeout_at(min(now + policy.idle_seconds, self._deadline)):
-                return await content.readany()
-        except TimeoutError:
-            if now + policy.idle_seconds < self._deadline:
-                raise self._error(504, "upstream_timeout", f"sent nothing for {policy.idle_seconds} s") from None
-            raise self._out_of_time() from None
+            piece = await content.readany()
         except (aiohttp.ClientError, HttpProcessingError, OSError):
-            raise self._error(502, "upstream_broken", "broke off its answer, or sent what is none") from None
+            if not self._silent:
+                raise self._error(502, "upstream_broken", "broke off its answer, or sent what is none") from None
+        if self._silent or loop.time() >= self._deadline:
+            if loop.time() >= self._deadline:
+                raise self._out_of_time() from None
+            seconds = self.upstream.policy.idle_seconds
+            raise self._error(504, "upstream_timeout", f"sent nothing for {seconds} s") from None
+        self._heard_at = loop.time()
+        return piece
 
     def too_large(self, most: int) -> UpstreamError:
         return self._error(502, "upstream_too_large", f"sent more than the {most} bytes that an answer may have")

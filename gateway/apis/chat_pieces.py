@@ -42,8 +42,8 @@ class Choice:
                 self._say(value)
             elif name in ("logprobs", "text"):
                 _join(self._members, {name: value})
-            else:
-                latest(self._members, {name: value})
+            elif value is not None or name not in self._members:
+                self._members[name] = value
 
     def whole(self, index: int) -> dict[str, Any]:
         """As it is in an answer that was not streamed."""

@@ -75,12 +75,13 @@ class ChatCompletions(API):
         answer: dict[str, Any] = {}
         choices: dict[int, Choice] = {}
         for event in events:
-            if event.data == DONE:
+            data = event.data
+            if data == DONE:
                 break
-            if not event.data:
+            if not data:
                 continue
-            chunk = document(event.data)
-            if event.name == "error" or chunk.get("error"):
+            chunk = document(data)
+            if chunk.get("error") or event.name == "error":
                 raise ValueError("the stream tells of an error")
             for piece in items(chunk.pop("choices", None)):
                 index = member(piece, "index") or 0
