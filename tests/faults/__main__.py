@@ -86,6 +86,37 @@ ALL = (
         "a UTC midnight while 64 requests are under way: each is in one day, one that it touched",
         f"{FAULTS}::test_requests_over_midnight_are_each_in_one_day",
     ),
+    Fault(
+        "budget",
+        "a budget for 10 calls of the gateway, 800 at once from four processes: exactly 10 are let through",
+        "tests/test_gateway_budget_races.py::test_budget_for_ten_calls_lets_ten_of_several_processes_pass",
+        count="40",
+    ),
+    Fault(
+        "budget-kill",
+        "SIGKILL of a process while it reserves and settles: what may have been spent counts",
+        "tests/test_gateway_budget_races.py::test_killed_processes_leave_their_calls_counted",
+        count="40",
+    ),
+    Fault(
+        "leavers",
+        "clients of the gateway that leave midway, by either policy: no reservation stays, each call is booked once",
+        "tests/test_gateway_hostile.py::test_clients_that_leave_midway_leave_no_reservation",
+        count="2,000",
+    ),
+    Fault(
+        "floods",
+        "10 GB from an upstream, as JSON, as events, as one event: at most 64 MB more memory, and the client is told",
+        "tests/test_gateway_hostile.py::test_floods_take_little_memory",
+        count="400",
+    ),
+    Fault(
+        "inside",
+        "spellings of private addresses as a provider's URL, and a name that resolves anew: no connection inside",
+        "tests/test_gateway_egress.py",
+        count="579",
+        seen="161 hosts three ways, 48 URLs two ways",
+    ),
 )
 
 
