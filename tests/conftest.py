@@ -46,7 +46,7 @@ def _make_environment(config: pytest.Config) -> None:
     """A DATABASE_URL that is set already is used: its user must be allowed to create databases."""
     directory = config.stash[_directory] = Path(tempfile.mkdtemp(prefix="cacheservice-tests-"))
     if "DATABASE_URL" not in os.environ:
-        database = config.stash[_database] = embedded.Server(directory, {"fsync": "off"})
+        database = config.stash[_database] = embedded.Server(directory, {"fsync": "off", "max_connections": "300"})
         try:
             database.start()
         except embedded.EmbeddedError as error:

@@ -73,11 +73,11 @@ def test_no_byte_is_lost(stream: bytes) -> None:
 @given(STREAMS)
 def test_events_are_those_of_the_standard(stream: bytes) -> None:
     parser = Parser()
-    told = parser.feed(stream)
-    if parser.rest.endswith((b"\r", b"\n")):
+    told = [(event.name, event.data) for event in parser.feed(stream) if event.data]
+    if parser.rest.endswith((b"\r", b"\n")) and len(told) < len(reference(stream)):
         # The last line may end an event as soon as it is known to be one.
-        told += [event for event in parser.finish() if reference(stream)[-1:] == [(event.name, event.data)]]
-    assert [(event.name, event.data) for event in told if event.data] == reference(stream)
+        told += [(event.name, event.data) for event in parser.finish()]
+    assert told == reference(stream)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
