@@ -27,6 +27,9 @@ from tests.upstreams import RunningUpstream
 LOOPBACK = "127.0.0.0/8"
 
 
+_open: list[openai.OpenAI | anthropic.Anthropic] = []  # a stream that broke off leaves its connection to its client
+
+
 @dataclass(frozen=True)
 class Client:
     """A tenant with one API key, and the providers `openai` and `anthropic` at the tests' upstream."""
@@ -53,15 +56,31 @@ class Client:
         return f"{self.server.url}/gateway"
 
     def openai(self, **options: Any) -> openai.OpenAI:
-        """The official SDK: only base URL and key are ours."""
-        return openai.OpenAI(
-            base_url=f"{self.url}/openai/v1", api_key=self.key.token, **{"max_retries": 0, "timeout": 30, **options}
+        """The official SDK: only base URL and key are ours. Closed at the end of the test."""
+        sdk = openai.OpenAI(
+            **{
+                "base_url": f"{self.url}/openai/v1",
+                "api_key": self.key.token,
+                "max_retries": 0,
+                "timeout": 30,
+                **options,
+            }
         )
+        _open.append(sdk)
+        return sdk
 
     def anthropic(self, **options: Any) -> anthropic.Anthropic:
-        return anthropic.Anthropic(
-            base_url=f"{self.url}/anthropic", api_key=self.key.token, **{"max_retries": 0, "timeout": 30, **options}
+        sdk = anthropic.Anthropic(
+            **{
+                "base_url": f"{self.url}/anthropic",
+                "api_key": self.key.token,
+                "max_retries": 0,
+                "timeout": 30,
+                **options,
+            }
         )
+        _open.append(sdk)
+        return sdk
 
     def post(self, body: Any, path: str = "openai/v1/chat/completions", **headers: str) -> httpx.Response:
         """One request; underscores of the headers' names become dashes."""
@@ -109,6 +128,8 @@ def client(gateway_server: RunningServer, upstream: RunningUpstream, committed_d
     """A client of its own, and the upstream as if nobody had called it yet."""
     upstream.reset()
     yield new_client(gateway_server, upstream)
+    while _open:
+        _open.pop().close()
     upstream.reset()
 
 

@@ -141,10 +141,10 @@ def test_providers_of_other_tenants_and_none(client: Client) -> None:
 
 
 def test_the_sdks_raise_not_found(client: Client) -> None:
-    sdk = openai.OpenAI(base_url=f"{client.url}/nowhere/v1", api_key=client.key.token, max_retries=0)
+    sdk = client.openai(base_url=f"{client.url}/nowhere/v1")
     with pytest.raises(openai.NotFoundError):
         sdk.chat.completions.create(**question())
-    anthropics = anthropic.Anthropic(base_url=f"{client.url}/nowhere", api_key=client.key.token, max_retries=0)
+    anthropics = client.anthropic(base_url=f"{client.url}/nowhere")
     with pytest.raises(anthropic.NotFoundError) as raised:
         anthropics.messages.create(model="claude-sonnet-4-6", max_tokens=9, messages=[{"role": "user", "content": "x"}])
     assert raised.value.type == "not_found_error"
