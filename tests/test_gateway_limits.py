@@ -85,7 +85,9 @@ def test_of_200_calls_at_once_to_two_processes_exactly_the_10_that_the_budget_ha
         client.upstream.release()
         answers = [each.result() for each in waiting]
     assert client.upstream.count() == 10
-    assert Counter(answer.status_code for answer in answers) == {200: 10, 402: 190}
+    statuses = Counter(answer.status_code for answer in answers)
+    # On a machine with too much to do, one or the other may be told to come back: it goes upstream no more than these.
+    assert statuses[200] == 10 and statuses[402] + statuses[503] == 190 and statuses[503] < 10, statuses
     refused = [answer for answer in answers if answer.status_code == 402]
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT00:00:00Z")
     for answer in refused:
@@ -94,8 +96,8 @@ def test_of_200_calls_at_once_to_two_processes_exactly_the_10_that_the_budget_ha
         assert tomorrow in error["message"]
         assert 0 < int(answer.headers["retry-after"]) <= 86_400
     assert balanced(client, budget) == usd("5")
-    events = client.events(200)
-    assert [event.status for event in events].count(402) == 190
+    events = client.events(200 - statuses[503])
+    assert [event.status for event in events].count(402) == statuses[402]
     assert {event.cost for event in events if event.status == 402} == {Decimal(0)}
 
 
