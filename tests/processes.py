@@ -1,13 +1,16 @@
 """Real processes for tests: started on free ports of 127.0.0.1, stopped by pid, bounded in time."""
 
+import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from cacheservice.supervisor import Child, server_command, wait_until_ready
 
@@ -70,3 +73,31 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.05)
+
+
+class Worker:
+    """A process of the tests: a module that is told what to do, says so when it is ready, waits for `go`, and says what
+    came of it, a line of JSON each."""
+
+    def __init__(self, module: str, order: Mapping[str, Any]) -> None:
+        command = [sys.executable, "-m", module, json.dumps(order)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def says(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        said: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return said

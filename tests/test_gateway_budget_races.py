@@ -1,9 +1,5 @@
 """Budgets over processes: exactly as many calls pass as have room, and a killed process's calls stay counted."""
 
-import json
-import os
-import subprocess
-import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +9,7 @@ from gateway import retention
 from gateway.ledger import new_id
 from gateway.models import SpendState
 from tests.ledger_cast import events, spent, used
-from tests.processes import ROOT
+from tests.processes import Worker
 from tests.store_cast import database_dsn, scaled
 
 PROCESSES = 4
@@ -22,7 +18,7 @@ ROUNDS = scaled(2, 40)
 KILLS = scaled(2, 40)
 
 
-class Worker:
+class BudgetWorker(Worker):
     """A process that reserves: see budget_worker.py."""
 
     def __init__(self, tenant_id: int, budgets: list[tuple[int, str]], **order: Any) -> None:
@@ -36,33 +32,13 @@ class Worker:
             "settles": 0,
             "dies": False,
         } | order
-        command = [sys.executable, "-m", "tests.budget_worker", json.dumps(order)]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def says(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
+        super().__init__("tests.budget_worker", order)
 
 
 def run_workers(tenant_ids: list[int], budgets: list[tuple[int, str]], **order: Any) -> list[dict[str, Any]]:
     """What each said it got; the tenants' workers run at once."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(tenant_id, budgets, **order)) for tenant_id in tenant_ids]
+        workers = [stack.enter_context(BudgetWorker(tenant_id, budgets, **order)) for tenant_id in tenant_ids]
         assert all(worker.says() == {"ready": True} for worker in workers)
         for worker in workers:
             worker.go()

@@ -1,22 +1,18 @@
 """Leases between processes: one fill, whoever asks; a dead or late holder; a DELETE during a fill."""
 
 import asyncio
-import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.store import Hit, Store
 from cacheservice.errors import LeaseLost
-from tests.processes import ROOT
+from tests.processes import Worker
 from tests.running_stores import RunningStores
 from tests.store_cast import database_dsn, entry, new_caller, query, run_with_store, scaled
 
@@ -27,7 +23,7 @@ WAITERS = 1000
 MOST_WAITERS_BYTES = 20_000_000
 
 
-class Worker:
+class LeaseWorker(Worker):
     """A process that asks for an entry."""
 
     def __init__(self, caller: Caller, key: str, *, requests: int, lease: int = 20, stops: bool = False) -> None:
@@ -41,33 +37,13 @@ class Worker:
             "lease": lease,
             "stops": stops,
         }
-        command = [sys.executable, "-m", "tests.lease_worker", json.dumps(order)]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def says(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
+        super().__init__("tests.lease_worker", order)
 
 
 def test_many_misses_in_several_processes_are_filled_once() -> None:
     caller = new_caller()
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(caller, "cold", requests=REQUESTS)) for _ in range(PROCESSES)]
+        workers = [stack.enter_context(LeaseWorker(caller, "cold", requests=REQUESTS)) for _ in range(PROCESSES)]
         for worker in workers:
             assert worker.says() == {"ready": True}
         for worker in workers:
@@ -87,8 +63,8 @@ def test_holder_that_is_gone_or_late_is_replaced(fate: str) -> None:
     """The others go on within its lease and a second; what it comes with afterwards is not written."""
     caller, lease = new_caller(), 2
     with (
-        Worker(caller, "cold", requests=1, lease=lease, stops=True) as holder,
-        Worker(caller, "cold", requests=20, lease=20) as others,
+        LeaseWorker(caller, "cold", requests=1, lease=lease, stops=True) as holder,
+        LeaseWorker(caller, "cold", requests=20, lease=20) as others,
     ):
         for worker in (holder, others):
             assert worker.says() == {"ready": True}
