@@ -17,10 +17,10 @@ from billing import account
 from console import access, api_key_changes, api_key_forms, api_key_list, reports
 from console.access import MemberRequest, page, recently_authenticated
 from console.api_key_forms import SCOPE_HELP, APIKeyForm, CreateForm, FilterForm, RevokeForm, RotateForm
+from console.form_pages import form_page
 from console.snippets import snippets
 
 ON_A_PAGE = 50
-REFUSED = 422
 
 
 @page(Permission.SEE_API_KEYS)
@@ -60,7 +60,7 @@ def create(request: MemberRequest) -> HttpResponse:
             return _shown_once(request, key, token, "created")
         except ValueError as error:
             form.refuse(error)
-    return _form(request, "console/api_key_create.html", {"form": form})
+    return form_page(request, "console/api_key_create.html", {"form": form})
 
 
 @page(Permission.MANAGE_API_KEYS)
@@ -74,7 +74,7 @@ def edit(request: MemberRequest, key_id: str) -> HttpResponse:
             return _back(request, key_id, f"{key.name} is changed.")
         except ValueError as error:
             form.refuse(error)
-    return _form(request, "console/api_key_edit.html", {"form": form, "key": key, "code": key_id})
+    return form_page(request, "console/api_key_edit.html", {"form": form, "key": key, "code": key_id})
 
 
 @page(Permission.MANAGE_API_KEYS)
@@ -87,7 +87,7 @@ def rotate(request: MemberRequest, key_id: str) -> HttpResponse:
             return _shown_once(request, _key(request, key_id), token, "rotated")
         except ValueError as error:
             form.refuse(error)
-    return _form(request, "console/api_key_rotate.html", {"form": form, "key": key, "code": key_id})
+    return form_page(request, "console/api_key_rotate.html", {"form": form, "key": key, "code": key_id})
 
 
 @page(Permission.MANAGE_API_KEYS)
@@ -98,7 +98,7 @@ def revoke(request: MemberRequest, key_id: str) -> HttpResponse:
     if form.is_valid():
         keys.revoke_api_key(key, access.actor(request))
         return _back(request, key_id, f"{key.name} is revoked: it is refused everywhere from now on.")
-    return _form(request, "console/api_key_revoke.html", {"form": form, "key": key, "code": key_id})
+    return form_page(request, "console/api_key_revoke.html", {"form": form, "key": key, "code": key_id})
 
 
 def _key(request: MemberRequest, key_id: str) -> APIKey:
@@ -125,11 +125,6 @@ def _shown_once(request: MemberRequest, key: APIKey, token: str, what: str) -> H
         "snippets": snippets(f"{request.scheme}://{request.get_host()}", token) if complete else [],
     }
     return render(request, "console/api_key_token.html", content, status=201 if what == "created" else 200)
-
-
-def _form(request: MemberRequest, template: str, content: dict[str, object]) -> HttpResponse:
-    """The form, again where it was refused."""
-    return render(request, template, content, status=REFUSED if request.method == "POST" else 200)
 
 
 def _back(request: MemberRequest, key_id: str, message: str) -> HttpResponse:

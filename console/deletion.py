@@ -12,9 +12,8 @@ from accounts.policy import Permission
 from cacheservice import tenant_deletion
 from console import access
 from console.access import MemberRequest, page, recently_authenticated
+from console.form_pages import REFUSED
 from console.settings_forms import DeleteForm
-
-REFUSED = 422
 
 
 @page(Permission.OWN)

@@ -19,8 +19,8 @@ from cacheservice.errors import InternalError, InvalidRequest
 from console import access, entry_values
 from console.access import MemberRequest, page
 from console.entry_forms import ChangeForm, TagsForm, TTLForm
+from console.form_pages import REFUSED
 
-REFUSED = 422
 LOGGED_CHARACTERS = 100  # of a key in the audit log
 
 

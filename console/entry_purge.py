@@ -15,10 +15,10 @@ from cacheservice.errors import InvalidRequest
 from console import access
 from console.access import MemberRequest, page, recently_authenticated
 from console.entry_forms import PurgeForm, selection
+from console.form_pages import REFUSED
 from console.templatetags.console import number
 
 MOST_COUNTED = 10_000
-REFUSED = 422
 
 
 @page(Permission.DELETE_ENTRIES)

@@ -14,12 +14,11 @@ from accounts.models import APIKey
 from accounts.policy import Permission
 from console import access, api_key_list
 from console.access import MemberRequest, page, recently_authenticated
+from console.form_pages import form_page
 from console.gateway_budget_forms import BudgetForm, CreateBudgetForm, initial_of
 from gateway import budget_settings
 from gateway.budgets import Conflict, resets_at
 from gateway.models import Budget
-
-REFUSED = 422
 
 
 class Line(NamedTuple):
@@ -72,7 +71,7 @@ def create(request: MemberRequest) -> HttpResponse:
             return _back(request, "The budget is set. It holds everywhere within a second.")
         except Conflict as error:
             form.add_error(None, error.message)
-    return _form(request, "console/gateway_budget_create.html", {"form": form})
+    return form_page(request, "console/gateway_budget_create.html", {"form": form})
 
 
 @page(Permission.MANAGE_GATEWAY)
@@ -86,7 +85,7 @@ def edit(request: MemberRequest, budget_id: str) -> HttpResponse:
             budget_settings.update_budget(budget, changed, access.actor(request))
         return _back(request, "The budget is changed. It holds everywhere within a second.")
     [line] = _lines(request, [budget])
-    return _form(request, "console/gateway_budget_edit.html", {"form": form, "line": line})
+    return form_page(request, "console/gateway_budget_edit.html", {"form": form, "line": line})
 
 
 @page(Permission.MANAGE_GATEWAY)
@@ -124,11 +123,6 @@ def _budget(request: MemberRequest, budget_id: str) -> Budget:
     if found is None:
         raise Http404("There is no such budget.")
     return found
-
-
-def _form(request: MemberRequest, template: str, content: dict[str, object]) -> HttpResponse:
-    """The form, again where it was refused."""
-    return render(request, template, content, status=REFUSED if request.method == "POST" else 200)
 
 
 def _back(request: MemberRequest, message: str) -> HttpResponse:

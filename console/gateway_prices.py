@@ -18,6 +18,7 @@ from billing.units import usd
 from cacheservice.errors import NotFound
 from console import access
 from console.access import MemberRequest, page, recently_authenticated
+from console.form_pages import form_page
 from console.gateway_budget_forms import CreatePriceForm, PriceForm, initial_of
 from gateway import budget_settings, providers
 from gateway.budget_settings import RATES
@@ -25,7 +26,6 @@ from gateway.budgets import Conflict
 from gateway.models import ModelPrice
 
 ON_A_PAGE = 50
-REFUSED = 422
 GONE = "The provider was deleted meanwhile, with its prices."
 
 
@@ -56,7 +56,7 @@ def create(request: MemberRequest) -> HttpResponse:
             form.add_error("model", "There is a price of it already: change that one.")
         elif _put(request, provider, model, form):
             return _back(request, "The price is set. It holds everywhere within a second.")
-    return _form(request, "console/gateway_price_create.html", {"form": form, "names": names})
+    return form_page(request, "console/gateway_price_create.html", {"form": form, "names": names})
 
 
 @page(Permission.MANAGE_GATEWAY)
@@ -66,7 +66,7 @@ def edit(request: MemberRequest) -> HttpResponse:
     form = PriceForm(request.POST or None, initial=initial_of(price))
     if form.is_valid() and _put(request, price.provider, price.model, form):
         return _back(request, "The price is changed. It holds everywhere within a second.")
-    return _form(request, "console/gateway_price_edit.html", {"form": form, "price": price})
+    return form_page(request, "console/gateway_price_edit.html", {"form": form, "price": price})
 
 
 @page(Permission.MANAGE_GATEWAY)
@@ -117,11 +117,6 @@ def _find(request: MemberRequest, provider: str, model: str) -> ModelPrice | Non
         ),
         None,
     )
-
-
-def _form(request: MemberRequest, template: str, content: dict[str, object]) -> HttpResponse:
-    """The form, again where it was refused."""
-    return render(request, template, content, status=REFUSED if request.method == "POST" else 200)
 
 
 def _back(request: MemberRequest, message: str) -> HttpResponse:

@@ -18,6 +18,7 @@ from accounts import tokens
 from accounts.policy import Permission
 from console import access, gateway_policy_form, gateway_provider_forms
 from console.access import MemberRequest, page, recently_authenticated
+from console.form_pages import form_page
 from console.gateway_policy_form import PolicyForm
 from console.gateway_provider_forms import DROPPED, ConnectionForm, CreateForm, DeleteForm, Presets, preset_of
 from console.gateway_snippets import client_url, snippets
@@ -25,7 +26,6 @@ from gateway import providers
 from gateway.models import Kind, Provider
 from gateway.policy import Policy
 
-REFUSED = 422
 KINDS = {Kind.OPENAI: "OpenAI's API", Kind.ANTHROPIC: "Anthropic's API", Kind.OTHER: "another JSON API"}
 
 
@@ -89,7 +89,7 @@ def create(request: MemberRequest) -> HttpResponse:
             return _back(request, name, f"{name} is set up. Clients may call it from now on.")
         except ValueError as error:
             form.refuse(error)
-    return _form(
+    return form_page(
         request, "console/gateway_provider_create.html", {"form": form, "preset": preset, "presets": Presets.choices}
     )
 
@@ -113,7 +113,7 @@ def edit(request: MemberRequest, name: str) -> HttpResponse:
             return _back(request, name, f"{name} is changed. It holds everywhere within a second.")
         except ValueError as error:
             form.refuse(error)
-    return _form(request, "console/gateway_provider_edit.html", {"form": form, "provider": provider})
+    return form_page(request, "console/gateway_provider_edit.html", {"form": form, "provider": provider})
 
 
 @page(Permission.MANAGE_GATEWAY)
@@ -128,7 +128,7 @@ def policy(request: MemberRequest, name: str) -> HttpResponse:
             return _back(request, name, f"The policy of {name} is changed. It holds everywhere within a second.")
         except ValueError as error:
             form.refuse(error)
-    return _form(request, "console/gateway_policy.html", {"form": form, "provider": provider})
+    return form_page(request, "console/gateway_policy.html", {"form": form, "provider": provider})
 
 
 @page(Permission.MANAGE_GATEWAY)
@@ -143,7 +143,7 @@ def delete(request: MemberRequest, name: str) -> HttpResponse:
             return redirect("console:gateway-providers", tenant=tokens.encode_id(request.tenant.id))
         except ValueError as error:
             form.refuse(error)
-    return _form(request, "console/gateway_provider_delete.html", {"form": form, "provider": provider})
+    return form_page(request, "console/gateway_provider_delete.html", {"form": form, "provider": provider})
 
 
 def _lines(request: MemberRequest, found: list[Provider]) -> list[Line]:
@@ -170,11 +170,6 @@ def _provider(request: MemberRequest, name: str) -> Provider:
     if found is None:
         raise Http404("There is no such provider.")
     return found
-
-
-def _form(request: MemberRequest, template: str, content: dict[str, object]) -> HttpResponse:
-    """The form, again where it was refused."""
-    return render(request, template, content, status=REFUSED if request.method == "POST" else 200)
 
 
 def _back(request: MemberRequest, name: str, message: str) -> HttpResponse:

@@ -18,10 +18,10 @@ from billing import limits
 from billing.models import Account
 from console import access, alert_delivery, alert_messages, settings_changes
 from console.access import MemberRequest, page, recently_authenticated
+from console.form_pages import REFUSED
 from console.models import Delivery
 from console.settings_forms import AlertsForm, NameForm, TTLsForm, WebhookForm, initial_of
 
-REFUSED = 422
 SHOWN_DELIVERIES = 10
 TESTS_AN_HOUR = 30  # messages
 
