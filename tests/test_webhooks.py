@@ -271,7 +271,7 @@ def test_in_clear_only_into_allowed_networks(local: None) -> None:
         post("http://93.184.216.34/")
 
 
-def test_a_secret_is_sealed_and_survives_a_new_master_key(settings: Settings) -> None:
+def test_a_secret_is_sealed_and_survives_a_new_master_key(db: None, settings: Settings) -> None:
     tenant, secret = with_webhook("https://example.com/hook")
     row = TenantSecret.objects.get(tenant=tenant)
     assert secret.encode() not in bytes(row.sealed)
