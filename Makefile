@@ -1,4 +1,5 @@
-# make run | test | check | bench | bench-gateway | faults | lock | clean. Nothing is installed outside of .venv.
+# make run | test | test-services | check | bench | bench-gateway | faults | soak | fuzz | image-steps | lock | clean.
+# Nothing is installed outside of .venv, but for Debian's packages as root: Chromium, and what test-services needs.
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv; HOST and PORT where `make run` listens.
 
@@ -6,19 +7,24 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 1
+FUZZ_SECONDS ?= 30
 VENV := .venv
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test browser check bench bench-gateway faults lock clean preflight
+.PHONY: help run test test-services browser check bench bench-gateway faults soak fuzz image-steps lock clean preflight
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run     start the service here: http://$(HOST):$(PORT)  (PORT=8001 for another port)"
 	@echo "make test    run the tests"
-	@echo "make check   lint, types, migrations"
+	@echo "make check   lint, types, migrations, insecure code, known vulnerabilities of dependencies"
 	@echo "make bench   measure; make bench-gateway: the gateway alone"
-	@echo "make faults  kill, cut, race and set clocks at full counts, for half an hour: docs/reliability.md"
+	@echo "make test-services  the same on Debian's PostgreSQL 15, Redis, RabbitMQ, pgbouncer, Caddy and nginx"
+	@echo "make faults  kill, cut, race and set clocks at full counts, for an hour: docs/reliability.md"
+	@echo "make soak    an hour of steady mixed load: memory, latency, tables"
+	@echo "make fuzz    every parser of outside bytes, half a minute each"
+	@echo "make image-steps  the Dockerfile's steps in a clean root (root, debootstrap)"
 	@echo "make lock    choose the versions of the dependencies anew"
 	@echo "make clean   remove .venv and caches; data and keys under var/ stay"
 
@@ -29,6 +35,9 @@ run: $(VENV)/run.stamp
 # Two processes: four were no faster beyond the noise on two cores (57 and 52 s).
 test: $(VENV)/dev.stamp browser
 	$(PY) -m pytest -n 2
+
+test-services: $(VENV)/dev.stamp browser
+	$(PY) -m tests.services
 
 # The console's tests in a real browser want Chromium. It is installed where that needs no question.
 browser:
@@ -47,6 +56,8 @@ check: $(VENV)/dev.stamp
 	$(PY) -m mypy .
 	$(PY) -W "ignore:Got an error checking a consistent migration history:RuntimeWarning" \
 		manage.py makemigrations --check --dry-run
+	$(PY) -m bandit --quiet --configfile pyproject.toml --recursive accounts billing cacheservice console gateway
+	$(PY) -m tests.dependency_audit requirements.lock requirements-extras.lock
 
 bench: $(VENV)/dev.stamp
 	$(PY) -m bench
@@ -57,11 +68,22 @@ bench-gateway: $(VENV)/dev.stamp
 faults: $(VENV)/dev.stamp
 	$(PY) -m tests.faults
 
+soak: $(VENV)/dev.stamp
+	$(PY) -m tests.soak
+
+fuzz: $(VENV)/dev.stamp
+	$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+image-steps: $(VENV)/dev.stamp
+	$(PY) -m tests.image_steps
+
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 lock: $(VENV)/dev.stamp
 	$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --upgrade pyproject.toml --all-extras --constraint requirements.lock \
+		--output-file requirements-extras.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

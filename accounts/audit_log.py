@@ -53,6 +53,7 @@ WORDS = {
     "tenant.change_plan": "changed the plan",
     "tenant.create": "created the tenant",
     "tenant.delete": "deleted the tenant",
+    "tenant.export": "exported the tenant's data",
     "tenant.rename": "renamed the tenant",
     "tenant.request_deletion": "asked for the deletion of the tenant",
     "tenant.set_alerts": "changed the alerts",

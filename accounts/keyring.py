@@ -1,8 +1,9 @@
 """Master keys, and the data keys and other secrets that they wrap.
 
-A master key is 32 random bytes in base 64, one to a line: the first line wraps, every line unwraps, so that keys
-wrapped before a rotation stay readable. They come from `CACHE_MASTER_KEY` or from the file that
-`CACHE_MASTER_KEY_FILE` names. The database holds only wrapped data keys, and other secrets of tenants likewise:
+A master key is a line: 32 random bytes in base 64, or `aws-kms:` and the ARN of a key in AWS KMS (`kms.py`). The first
+line wraps, every line unwraps, so that keys wrapped before a rotation stay readable. They come from `CACHE_MASTER_KEY`
+or from the file that `CACHE_MASTER_KEY_FILE` names. The database holds only wrapped data keys, and other secrets of
+tenants likewise; by a local key:
 
     nonce (12 bytes) ‖ AES-256-GCM(master key, data key, additional data = 1 ‖ tenant ‖ version)
     nonce (12 bytes) ‖ AES-256-GCM(master key, secret, additional data = 2 ‖ tenant ‖ name)
@@ -11,25 +12,31 @@ Other short secrets that must be had in clear again, such as those of second fac
 directly; their additional data is what they are for.
 """
 
+import asyncio
 import base64
-import binascii
 import fcntl
-import hashlib
 import os
 import secrets
-import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-KEY_BYTES, NONCE_BYTES, FORMAT, SECRET_FORMAT = 32, 12, 1, 2
+from accounts import kms
+from accounts.wrapping import KEY_BYTES, CannotUnwrap, LocalKey, MasterKey, MasterKeyUnavailable, Use
+
+__all__ = ["CannotUnwrap", "MasterKeyUnavailable"]
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+# Apart from asyncio's own threads, which seal large values: a key service that hangs must not hold those up.
+_threads = ThreadPoolExecutor(kms.CONNECTIONS, thread_name_prefix="master keys")
 
 
 class WrappedKey(NamedTuple):
@@ -37,55 +44,58 @@ class WrappedKey(NamedTuple):
     master_key_id: str
 
 
-class CannotUnwrap(Exception):
-    """A data key does not open with any master key at hand."""
-
-
 class MasterKeys:
-    """The master keys by id, newest first. Its repr shows ids only."""
+    """The master keys by id, newest first. Its repr shows no key. What wraps and seals raises MasterKeyUnavailable
+    where the newest key is in a key service, and what unwraps and opens where the one that is needed is: then they may
+    take seconds, and an event loop calls them by `in_thread`."""
 
     def __init__(self, text: str, source: str) -> None:
-        self._keys = {master_key_id(key): AESGCM(key) for key in _parse(text, source)}
+        """Raises ImproperlyConfigured, naming the source. Calls no key service."""
+        self._keys = {key.id: key for key in _parse(text, source)}
         self.current = next(iter(self._keys))
 
     def __repr__(self) -> str:
-        return f"MasterKeys({', '.join(self._keys)})"
+        return f"MasterKeys({', '.join(map(repr, self._keys.values()))})"
 
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._keys
 
+    @property
+    def failed(self) -> bool:
+        """Whether a key service did not do what this process asked of it last."""
+        return any(isinstance(key, kms.KMSKey) and key.failed for key in self._keys.values())
+
+    @property
+    def newest_is_local(self) -> bool:
+        return isinstance(self._keys[self.current], LocalKey)
+
     def wrap(self, data_key: bytes, tenant_id: int, version: int) -> WrappedKey:
         """Seal a data key with the newest master key."""
-        return self._seal(data_key, _additional_data(tenant_id, version))
+        return self._seal(data_key, Use.data_key(tenant_id, version))
 
     def unwrap(self, key: WrappedKey, tenant_id: int, version: int) -> bytes:
         """Raises CannotUnwrap when the master key is not at hand or the wrapped key is not this tenant's version."""
-        return self._open(key, _additional_data(tenant_id, version), f"data key {version} of tenant {tenant_id}")
+        return self._open(key, Use.data_key(tenant_id, version))
 
     def seal_secret(self, secret: bytes, tenant_id: int, name: str) -> WrappedKey:
         """Seal a secret of a tenant with the newest master key, so that it opens as this tenant's and by this name."""
-        return self._seal(secret, _secret_data(tenant_id, name))
+        return self._seal(secret, Use.secret(tenant_id, name))
 
     def open_secret(self, key: WrappedKey, tenant_id: int, name: str) -> bytes:
         """Raises CannotUnwrap when the master key is not at hand or it is another secret."""
-        return self._open(key, _secret_data(tenant_id, name), f"secret {name} of tenant {tenant_id}")
+        return self._open(key, Use.secret(tenant_id, name))
 
-    def _seal(self, plain: bytes, additional_data: bytes) -> WrappedKey:
-        nonce = os.urandom(NONCE_BYTES)
-        return WrappedKey(nonce + self._keys[self.current].encrypt(nonce, plain, additional_data), self.current)
+    def _seal(self, plain: bytes, use: Use) -> WrappedKey:
+        return WrappedKey(self._keys[self.current].encrypt(plain, use), self.current)
 
-    def _open(self, key: WrappedKey, additional_data: bytes, what: str) -> bytes:
+    def _open(self, key: WrappedKey, use: Use) -> bytes:
         if key.master_key_id not in self._keys:
             raise CannotUnwrap(f"master key {key.master_key_id} is not among the configured ones")
-        nonce, sealed = key.wrapped[:NONCE_BYTES], key.wrapped[NONCE_BYTES:]
-        try:
-            return self._keys[key.master_key_id].decrypt(nonce, sealed, additional_data)
-        except (InvalidTag, ValueError):  # ValueError: it is too short to hold a nonce
-            raise CannotUnwrap(f"{what} does not open") from None
+        return self._keys[key.master_key_id].decrypt(key.wrapped, use)
 
     def seal(self, secret: str, purpose: str) -> str:
         """A short secret of nobody's tenant, as text."""
-        key = self._seal(secret.encode(), purpose.encode())
+        key = self._seal(secret.encode(), Use.of_nobody(purpose))
         return f"{key.master_key_id}.{base64.b64encode(key.wrapped).decode()}"
 
     def open(self, sealed: str, purpose: str) -> str:
@@ -93,13 +103,18 @@ class MasterKeys:
         key_id, _, text = sealed.partition(".")
         try:
             wrapped = base64.b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:
             wrapped = b""
-        return self._open(WrappedKey(wrapped, key_id), purpose.encode(), f"the secret for {purpose}").decode()
+        return self._open(WrappedKey(wrapped, key_id), Use.of_nobody(purpose)).decode()
 
     def is_current(self, sealed: str) -> bool:
         """Whether the newest master key sealed it."""
         return sealed.startswith(f"{self.current}.")
+
+
+async def in_thread(work: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    """Work that may call a key service, without holding the event loop up. At most a few at once; the others wait."""
+    return await asyncio.wrap_future(_threads.submit(work, *args, **kwargs))
 
 
 def load() -> MasterKeys:
@@ -133,13 +148,14 @@ def only_rotation(path: Path) -> Iterator[None]:
         os.close(directory)
 
 
-def prepend_master_key(path: Path) -> None:
-    """Put a fresh master key before the others in the file, in one atomic step that keeps its mode and owner."""
+def prepend_master_key(path: Path, line: str | None = None) -> None:
+    """Put a master key (a fresh local one, if none is given) before the others in the file, in one atomic step that
+    keeps its mode and owner."""
     status = path.stat()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "w") as file:
-            file.write(f"{new_master_key_line()}\n{path.read_text()}")
+            file.write(f"{line or new_master_key_line()}\n{path.read_text()}")
             os.fchmod(file.fileno(), status.st_mode & 0o777)
             os.fchown(file.fileno(), status.st_uid, status.st_gid)
             file.flush()
@@ -150,31 +166,28 @@ def prepend_master_key(path: Path) -> None:
         raise
 
 
-def master_key_id(key: bytes) -> str:
-    """Names a key without telling it."""
-    return hashlib.sha256(b"master key id" + key).hexdigest()[:16]
-
-
-def _parse(text: str, source: str) -> list[bytes]:
-    keys = []
+def _parse(text: str, source: str) -> list[MasterKey]:
+    keys: list[MasterKey] = []
     for number, line in enumerate(text.split(), start=1):
         try:
-            key = base64.b64decode(line, validate=True)
-        except binascii.Error:
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise ImproperlyConfigured(f"{source}: key {number} must be {KEY_BYTES} bytes in base 64")
-        if len(set(key)) < 8:  # 32 random bytes have 8 or fewer distinct values once in 10^40
-            raise ImproperlyConfigured(f"{source}: key {number} is not random; make one with 'openssl rand -base64 32'")
-        keys.append(key)
+            keys.append(_key(line))
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"{source}: key {number}: {error}") from None
     if not keys:
         raise ImproperlyConfigured(f"{source} is empty: put a key there, made with 'openssl rand -base64 32'")
     return keys
 
 
-def _additional_data(tenant_id: int, version: int) -> bytes:
-    return struct.pack(">Bqi", FORMAT, tenant_id, version)
-
-
-def _secret_data(tenant_id: int, name: str) -> bytes:
-    return struct.pack(">Bq", SECRET_FORMAT, tenant_id) + name.encode()
+def _key(line: str) -> MasterKey:
+    """Raises ImproperlyConfigured, without the line."""
+    if line.startswith(kms.PREFIX):
+        return kms.key(line.removeprefix(kms.PREFIX), settings.KMS_ENDPOINT)
+    try:
+        key = base64.b64decode(line, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ImproperlyConfigured(f"it must be {KEY_BYTES} bytes in base 64, or {kms.PREFIX} and a key's ARN")
+    if len(set(key)) < 8:  # 32 random bytes have 8 or fewer distinct values once in 10^40
+        raise ImproperlyConfigured("it is not random; make one with 'openssl rand -base64 32'")
+    return LocalKey(key)

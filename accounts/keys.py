@@ -25,7 +25,7 @@ def add_tenant(name: str, actor: str) -> Tenant:
     Raises IntegrityError when the name is taken.
     """
     tenant = Tenant.objects.create(name=name)
-    _add_data_key(tenant)
+    _new_data_key(tenant.pk, tenant.data_key_version).save(force_insert=True)
     audit.record(tenant.id, actor, "tenant.create", name)
     return tenant
 
@@ -142,19 +142,25 @@ def revoke_api_key(api_key: APIKey, actor: str) -> bool:
     return bool(revoked)
 
 
-@transaction.atomic
 def rotate_data_key(tenant: Tenant, actor: str) -> int:
     """New values are sealed with a new data key from the commit on; returns its version.
 
     Writers check the version under the tenant row's lock, which this takes too: once this commits, no write under
-    the former version can. `entries.reseal` then re-seals the older values while both versions read.
+    the former version can. `entries.reseal` then re-seals the older values while both versions read. Wrapping may take
+    seconds, for which no lock is held: the next version is guessed, and checked under the lock.
     """
-    tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
-    tenant.data_key_version += 1
-    _add_data_key(tenant)
-    tenant.save(update_fields=["data_key_version"])
-    audit.record(tenant.id, actor, "data_key.rotate", str(tenant.data_key_version))
-    return tenant.data_key_version
+    while True:
+        version = Tenant.objects.values_list("data_key_version", flat=True).get(pk=tenant.pk) + 1
+        key = _new_data_key(tenant.pk, version)
+        with transaction.atomic():
+            current = Tenant.objects.select_for_update().get(pk=tenant.pk)
+            if current.data_key_version + 1 != version:  # rotated meanwhile
+                continue
+            current.data_key_version = version
+            key.save(force_insert=True)
+            current.save(update_fields=["data_key_version"])
+            audit.record(current.pk, actor, "data_key.rotate", str(version))
+            return version
 
 
 def rotate_worn_data_keys(max_uses: int) -> int:
@@ -168,7 +174,7 @@ def rotate_worn_data_keys(max_uses: int) -> int:
 def rewrap_data_keys(actor: str) -> int:
     """Wrap every data key and tenants' other secrets with the newest master key; returns how many were re-wrapped.
 
-    Safe to stop and repeat.
+    Safe to stop and repeat. Raises MasterKeyUnavailable where a key service stops answering; what is done is done.
     """
     master_keys = keyring.load()
     count = 0
@@ -205,10 +211,10 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _add_data_key(tenant: Tenant) -> None:
-    version = tenant.data_key_version
-    key = keyring.load().wrap(keyring.new_data_key(), tenant.id, version)
-    DataKey.objects.create(tenant=tenant, version=version, wrapped=key.wrapped, master_key_id=key.master_key_id)
+def _new_data_key(tenant_id: int, version: int) -> DataKey:
+    """Not saved yet. Raises MasterKeyUnavailable."""
+    key = keyring.load().wrap(keyring.new_data_key(), tenant_id, version)
+    return DataKey(tenant_id=tenant_id, version=version, wrapped=key.wrapped, master_key_id=key.master_key_id)
 
 
 def _rewrap(data_key: DataKey, master_keys: keyring.MasterKeys) -> None:

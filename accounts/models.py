@@ -88,7 +88,7 @@ class DataKey(models.Model):
     pk = models.CompositePrimaryKey("tenant_id", "version")
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="data_keys", db_index=False)
     version = models.IntegerField()
-    wrapped = models.BinaryField(max_length=60)
+    wrapped = models.BinaryField()
     master_key_id = models.CharField(max_length=16)
     uses = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)

@@ -76,3 +76,10 @@ def manageable(role: str) -> tuple[Role, ...]:
 def scope_for(permission: Permission) -> str:
     """The scope an API key needs for it."""
     return _SCOPES.get(permission, "admin")
+
+
+def may_grant(role: str, scope: str) -> bool:
+    """Whether a member with this role may have the token of an API key with that scope: not if the key may do what the
+    role may not. (What only owners may do, no key may.)"""
+    granted = {each for each in Permission if each != _P.OWN and scope_for(each) == scope}
+    return granted <= PERMISSIONS.get(role, frozenset())

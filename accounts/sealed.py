@@ -8,7 +8,7 @@ from accounts.models import TenantSecret
 
 
 def put(tenant_id: int, name: str, secret: bytes) -> None:
-    """Keep it, in place of a former one of that name."""
+    """Keep it, in place of a former one of that name. Raises keyring.MasterKeyUnavailable."""
     key = keyring.load().seal_secret(secret, tenant_id, name)
     TenantSecret.objects.update_or_create(
         tenant_id=tenant_id,
@@ -18,7 +18,8 @@ def put(tenant_id: int, name: str, secret: bytes) -> None:
 
 
 def get(tenant_id: int, name: str) -> bytes | None:
-    """The secret in clear, or None. Raises keyring.CannotUnwrap, and ImproperlyConfigured without master keys."""
+    """The secret in clear, or None. Raises keyring.CannotUnwrap, keyring.MasterKeyUnavailable, and ImproperlyConfigured
+    without master keys."""
     row = TenantSecret.objects.filter(tenant_id=tenant_id, name=name).first()
     return None if row is None else keyring.load().open_secret(_wrapped(row), tenant_id, name)
 

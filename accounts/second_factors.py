@@ -12,11 +12,12 @@ PURPOSE = "second factor"
 
 
 def seal(secret: str) -> str:
+    """Raises keyring.MasterKeyUnavailable."""
     return keyring.load().seal(secret, PURPOSE)
 
 
 def unseal(sealed: str) -> str:
-    """Raises keyring.CannotUnwrap."""
+    """Raises keyring.CannotUnwrap, and keyring.MasterKeyUnavailable."""
     return keyring.load().open(sealed, PURPOSE)
 
 
@@ -29,7 +30,8 @@ def reseal(master_keys: MasterKeys) -> int:
 
 @transaction.atomic
 def _reseal(pk: int, master_keys: MasterKeys) -> bool:
-    """Under the row's lock, for a recovery code that is used up is noted in the row too."""
+    """Under the row's lock, for a recovery code that is used up is noted in the row too. A key service may hold it for
+    seconds: only this user's second factors wait."""
     factor = Authenticator.objects.select_for_update().filter(pk=pk).first()
     data = {} if factor is None else {name: _fresh(value, master_keys) for name, value in factor.data.items()}
     if factor is None or data == factor.data:

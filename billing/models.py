@@ -5,6 +5,9 @@ since 1970, so that byte-seconds are exact. The gathered statements (`entries/sq
 `entries/rollup.py` folds those into `UsageRollup`.
 """
 
+from datetime import date
+from typing import Final
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -12,6 +15,8 @@ from django.utils import timezone
 
 from accounts.append_only import AppendOnlyModel
 from accounts.models import Tenant, random_id
+
+UNDATED: Final = date(1970, 1, 1)  # the day of receipts whose writer knew of no days
 
 
 class Plan(models.Model):
@@ -131,7 +136,8 @@ class Counts(models.Model):
 class Receipt(Counts):
     """What one round trip did for one API key: append-only, its id made by the server process.
 
-    A refund is a receipt of negative counts; one of no counts keeps a lost round trip from committing later.
+    A refund is a receipt of negative counts; one of no counts keeps a lost round trip from committing later. `id_day`
+    is the id's, by which the table is partitioned (receipt_days.py); `at` is when what it counts happened.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "id")
@@ -141,6 +147,7 @@ class Receipt(Counts):
     at = models.DateTimeField()
     versions = ArrayField(models.BigIntegerField(), null=True)  # of the entries hit, one for each hit
     folded = models.BooleanField(db_default=False)  # added to the rollups
+    id_day = models.DateField(db_default=UNDATED)
 
     class Meta:
         db_table = "receipt"

@@ -14,11 +14,13 @@ select coalesce((
   ), 0)::bigint
 """
 
+# A receipt is named by its tenant, day and id.
+
 # Keeps a round trip that was lost from committing later: its receipt's id is taken. No row where it has committed;
 # waits for it where it is just about to.
 CANCEL: Final = """
-insert into receipt (tenant_id, id, api_key_id, at, folded)
-values (%(tenant_id)s, %(receipt_id)s, 0, statement_timestamp(), true)
+insert into receipt (tenant_id, id_day, id, api_key_id, at, folded)
+values (%(tenant_id)s, %(day)s, %(receipt_id)s, 0, statement_timestamp(), true)
 on conflict do nothing returning id
 """
 
@@ -43,25 +45,26 @@ _AT: Final = "greatest(r.at, statement_timestamp() - interval '1 hour')"
 REFUND_HIT: Final = (
     """
 with given as (
-  insert into receipt (tenant_id, id, api_key_id, at, hits, units, saved, versions)
-  select r.tenant_id, %(id)s, r.api_key_id, """
+  insert into receipt (tenant_id, id_day, id, api_key_id, at, hits, units, saved, versions)
+  select r.tenant_id, r.id_day, %(id)s, r.api_key_id, """
     + _AT
     + """, -1, -%(units)s::bigint, -%(saved)s::numeric,
          array[%(version)s::bigint]
-  from receipt r where r.tenant_id = %(tenant_id)s and r.id = %(receipt_id)s
+  from receipt r where r.tenant_id = %(tenant_id)s and r.id_day = %(day)s and r.id = %(receipt_id)s
 """
     + _GIVEN
 )
 
-# A whole receipt of reads. The refund's id is the receipt's, below zero.
+# A whole receipt of reads. The refund's id is the receipt's, below zero; its day the same, so that it happens once.
 REFUND_RECEIPT: Final = (
     """
 with given as (
-  insert into receipt (tenant_id, id, api_key_id, at, hits, misses, units, saved, versions)
-  select r.tenant_id, -r.id, r.api_key_id, """
+  insert into receipt (tenant_id, id_day, id, api_key_id, at, hits, misses, units, saved, versions)
+  select r.tenant_id, r.id_day, -r.id, r.api_key_id, """
     + _AT
     + """, -r.hits, -r.misses, -r.units, -r.saved, r.versions
-  from receipt r where r.tenant_id = %(tenant_id)s and r.id = %(receipt_id)s and (r.hits > 0 or r.misses > 0)
+  from receipt r
+  where r.tenant_id = %(tenant_id)s and r.id_day = %(day)s and r.id = %(receipt_id)s and (r.hits > 0 or r.misses > 0)
 """
     + _GIVEN
 )

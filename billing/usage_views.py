@@ -24,7 +24,7 @@ class UsageView(APIView):
     def get(self, request: Request) -> HttpResponse:
         question = usage_requests.parse(query_string(request), request.headers.get("Accept", ""), datetime.now(UTC))
         tenant_id = caller_of(request).tenant_id
-        rows = async_to_sync(store.current().rows)
+        rows = async_to_sync(self.reading(request).rows)
         if question.by == "tag":
             return to_django(usage_answers.tag_usage(question, usage.read_tags(rows, tenant_id, question.range)))
         report = usage.read(rows, tenant_id, question.range, by_api_key=question.by is not None)
@@ -42,7 +42,7 @@ class TopEntriesView(APIView):
         parameters = requests.parse_query(query_string(request), ("by", "limit"))
         by = requests.parse_choice(parameters, "by", tuple(collection.TOP)) or "hits"
         limit = requests.parse_limit(parameters, MOST_TOP, DEFAULT_TOP)
-        rows = async_to_sync(store.current().rows)
+        rows = async_to_sync(self.reading(request).rows)
         entries = collection.top(rows, caller_of(request).tenant_id, by, limit)
         return to_django(usage_answers.answer({"by": by, "entries": [collection.listed(*entry) for entry in entries]}))
 

@@ -9,10 +9,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
+from django.conf import settings
 
 from accounts import networks
-from cacheservice import environment
 from cacheservice.http import Scope
 
 UNKNOWN = "::"  # where it cannot be told; of all networks only ::/0 holds it
@@ -21,16 +20,7 @@ LONGEST = 64  # characters that an address may take with its port; longer texts 
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
-def _trusted_proxies() -> tuple[networks.Network, ...]:
-    """Raises ImproperlyConfigured."""
-    texts = environment.text("CACHE_TRUSTED_PROXIES", "").replace(",", " ").split()
-    try:
-        return tuple(networks.parse(text) for text in texts)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"CACHE_TRUSTED_PROXIES: {error}, separated by commas") from None
-
-
-TRUSTED_PROXIES = _trusted_proxies()
+TRUSTED_PROXIES = settings.TRUSTED_PROXIES
 
 
 def client_address(scope: Scope) -> str:
@@ -44,6 +34,12 @@ def client_address(scope: Scope) -> str:
         if not _is_trusted(address):
             return address
     return address  # proxies all the way: the first of them asks for itself
+
+
+def is_of_trusted_proxy(scope: Scope) -> bool:
+    """Whether the connection is one's, so that it may speak for others."""
+    peer: Any = scope.get("client")
+    return bool(peer) and _is_trusted(_address(str(peer[0])))
 
 
 def _forwarded_for(scope: Scope) -> list[str]:

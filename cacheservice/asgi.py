@@ -2,12 +2,15 @@
 
           ┌ lane     GET HEAD PUT PATCH DELETE /api/v1/cache/:key
 ASGI ─────┼ gateway  /gateway/<provider>/…
-          └ Django   all of /api/v1, /console, /staff, /docs, /healthz, /readyz
+          └ Django   all of /api/v1, /console, /staff, /docs, /healthz, /readyz, /metrics
 """
 
+import asyncio
 import gc
 import os
 import resource
+from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -21,7 +24,8 @@ from django.core.exceptions import ImproperlyConfigured
 django: Any = get_asgi_application()  # its stubs want narrower messages than ASGI has
 
 from accounts import audit  # noqa: E402  after Django is set up
-from cacheservice import http  # noqa: E402
+from billing import receipt_days  # noqa: E402
+from cacheservice import draining, http, lingering, metrics, metrics_page, tracing  # noqa: E402
 from cacheservice.addresses import UNKNOWN, client_address  # noqa: E402
 from cacheservice.entries import items, lane, store  # noqa: E402
 from cacheservice.entries.callers import caller_of  # noqa: E402
@@ -33,8 +37,9 @@ from gateway import service  # noqa: E402
 log = structlog.get_logger(__name__)
 WITH_BODY = ("POST", *items.WITH_BODY)
 WITH_FORMS, FORM_BYTES = ("/console/", "/staff/"), 256 * 1024
-# Django makes a thread for each request, so their number is bounded.
+# Django makes a thread for each request, so their number is bounded. Who looks after the server is let in all the same.
 MOST_IN_DJANGO = 64
+PROBES = ("/healthz", "/readyz", "/metrics")
 MOST_OPEN_FILES = 65_536
 _in_django = 0
 bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=settings.BODY_TIMEOUT_SECONDS)
@@ -43,14 +48,49 @@ bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=setti
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     if scope["type"] == "http":
-        if settings.LANE and lane.takes(scope):
-            await lane.respond(scope, receive, send, bodies)
-        elif gateway.takes(scope):
-            await gateway.respond(scope, receive, send, bodies)
+        if draining.under_way():
+            send = draining.closing(send)
+        if tracing.on:
+            await tracing.request(scope, receive, send, by_plane)
         else:
-            await respond(scope, receive, send)
+            await by_plane(scope, receive, send)
     elif scope["type"] == "lifespan":
         await run_lifespan(receive, send)
+
+
+async def by_plane(scope: Scope, receive: Receive, send: Send) -> None:
+    """By the plane that it is for. What it leaves of a large body is read and forgotten."""
+    if scope["method"] not in WITH_BODY or not bodies.is_large(dict(scope["headers"])):
+        return await _by_plane(scope, receive, send)
+    body = lingering.Body(receive)
+    await _by_plane(scope, body, send)
+    await body.linger()
+
+
+async def _by_plane(scope: Scope, receive: Receive, send: Send) -> None:
+    if settings.LANE and lane.takes(scope):
+        await lane.respond(scope, receive, send, bodies)
+    elif gateway.takes(scope):
+        await _counted("gateway", scope, send, lambda send: gateway.respond(scope, receive, send, bodies))
+    else:
+        await _counted("django", scope, send, lambda send: respond(scope, receive, send))
+
+
+async def _counted(plane: str, scope: Scope, send: Send, respond: Callable[[Send], Awaitable[None]]) -> None:
+    """Count the request as the plane's. The lane counts itself, for it is in a hurry."""
+    began, status = perf_counter(), 0
+
+    def noted(message: Message) -> Awaitable[None]:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        return send(message)
+
+    try:
+        await respond(noted)
+    finally:
+        route = "provider" if plane == "gateway" else scope["state"].get("route", "none")
+        metrics.count_request(plane, route, scope["method"], status, began)
 
 
 async def respond(scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +101,8 @@ async def respond(scope: Scope, receive: Receive, send: Send) -> None:
     global _in_django
     body = b""
     try:
-        if _in_django >= MOST_IN_DJANGO:
+        if _in_django >= MOST_IN_DJANGO and scope["path"] not in PROBES:
+            metrics.UNAVAILABLE.add(1, "django_full")
             raise Unavailable(f"{_in_django} such requests are under way already: try again shortly.")
         if scope["method"] in WITH_BODY and scope["path"].startswith("/api/"):
             body = await _read_body(scope, receive, headers)
@@ -93,11 +134,16 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             _allow_open_files()
             try:
                 await store.start()
+                if store.current().connected:
+                    await asyncio.to_thread(receipt_days.make_at_start)
                 await service.start()
-            except ImproperlyConfigured as error:  # the master keys; without this the server would run without a store
+                tracing.start("cacheservice-server")
+                metrics_page.start(store.measure, service.measure, _measure)
+            except ImproperlyConfigured as error:  # without this the server would run without a store
                 log.critical("refused_to_start", reason=str(error))
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
+            draining.begin_on_sigterm(settings.DRAIN_SECONDS)
             # What start-up made stays: a full collection need not walk it, 40 ms at a time (docs/decisions/006).
             gc.collect()
             gc.freeze()
@@ -105,8 +151,15 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         elif message["type"] == "lifespan.shutdown":
             await service.stop()
             await store.stop()
+            await metrics_page.stop()
+            await asyncio.to_thread(tracing.stop)
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+def _measure() -> None:
+    metrics.BYTES_IN_FLIGHT.set(bodies.in_flight, "requests")
+    metrics.BYTES_IN_FLIGHT.set(http.large_answers.in_flight, "answers")
 
 
 def _allow_open_files() -> None:

@@ -13,6 +13,8 @@ PAGE_HEADERS = ("X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Polic
 def common_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
+        if request.resolver_match is not None:
+            request.scope["state"]["route"] = request.resolver_match.view_name  # type: ignore[attr-defined]  # as below
         if not response.streaming and request.method == "HEAD":
             response.content = b""
         elif not response.streaming and "Content-Length" not in response:

@@ -1,11 +1,9 @@
-"""Settings, all from the environment. `docs/settings.md` describes each one.
+"""Django's settings. What is set from outside is declared in configuration.py, and is here under the same names.
 
 Without `DATABASE_URL` this is the local mode of `manage.py up`: the embedded PostgreSQL, the secrets and the broker
 live under `var/`. With it this is production: every secret must be given, and nothing has a default that is secret.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,38 +13,31 @@ from csp import constants as csp
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cacheservice import embedded, environment
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(environment.text("CACHE_VAR_DIR", str(BASE_DIR / "var")))
-LOCAL = "DATABASE_URL" not in os.environ and "DATABASE_URL_FILE" not in os.environ
+from cacheservice import configuration, embedded
+from cacheservice.configuration import *  # noqa: F403  so that a setting is declared in one place only
+from cacheservice.configuration import EMAIL_HOST, LOCAL, OIDC_ISSUER, PUBLIC_URL, VAR_DIR
 
 # Secrets. In local mode `manage.py up` makes both files with mode 0600 before anything reads them.
 LOCAL_SECRET_KEY_FILE = VAR_DIR / "secret.key"
 LOCAL_MASTER_KEY_FILE = VAR_DIR / "master.key"
 if LOCAL:
     SECRET_KEY = LOCAL_SECRET_KEY_FILE.read_text().strip() if LOCAL_SECRET_KEY_FILE.exists() else ""
-    MASTER_KEY_FILE: Path | None = LOCAL_MASTER_KEY_FILE
-    MASTER_KEY = ""
+    MASTER_KEY, MASTER_KEY_FILE = "", LOCAL_MASTER_KEY_FILE
 else:
-    SECRET_KEY = environment.text("CACHE_SECRET_KEY")
+    SECRET_KEY = configuration.SECRET_KEY
     if len(SECRET_KEY) < 32 or len(set(SECRET_KEY)) < 8:
         raise ImproperlyConfigured("CACHE_SECRET_KEY must be at least 32 random characters")
-    MASTER_KEY = environment.text("CACHE_MASTER_KEY", "")
-    master_key_file = os.environ.get("CACHE_MASTER_KEY_FILE")
-    MASTER_KEY_FILE = Path(master_key_file) if master_key_file and "CACHE_MASTER_KEY" not in os.environ else None
-    if not MASTER_KEY.strip():
+    if not configuration.MASTER_KEY.strip():
         raise ImproperlyConfigured("CACHE_MASTER_KEY is not set: set it, or CACHE_MASTER_KEY_FILE to a file with it")
 
 DEBUG = False
 
 # Database. The store opens its own connections from DATABASE_DSN; Django's serve commands, tasks and /readyz.
-DATABASE_DSN = embedded.dsn(VAR_DIR) if LOCAL else environment.text("DATABASE_URL")
-DATABASE_CONNECTIONS = environment.integer("CACHE_DATABASE_CONNECTIONS", 2)
+DATABASE_DSN = embedded.dsn(VAR_DIR) if LOCAL else configuration.DATABASE_URL
 
 
-def _django_database(dsn: str) -> dict[str, Any]:
-    """Django's DATABASES entry for a libpq connection string."""
+def _parsed(variable: str, dsn: str) -> dict[str, Any]:
+    """The parts of a libpq connection string. Raises ImproperlyConfigured."""
     try:
         parts: dict[str, Any] = dict(conninfo_to_dict(make_conninfo(dsn)))
         ports = str(parts.get("port", "5432")).split(",")
@@ -54,7 +45,12 @@ def _django_database(dsn: str) -> dict[str, Any]:
             raise ValueError
     except (psycopg.Error, ValueError):  # whose message may hold the password
         example = "postgresql://user:password@host/database"
-        raise ImproperlyConfigured(f"DATABASE_URL is not a connection string such as {example}") from None
+        raise ImproperlyConfigured(f"{variable} is not a connection string such as {example}") from None
+    return parts
+
+
+def _django_database(parts: dict[str, Any]) -> dict[str, Any]:
+    """Django's DATABASES entry for a libpq connection string."""
     entry = {
         name: str(parts.pop(key, ""))
         for name, key in (
@@ -69,35 +65,14 @@ def _django_database(dsn: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0, "OPTIONS": parts, **entry}
 
 
-DATABASES = {"default": _django_database(DATABASE_DSN)}
+DATABASES = {"default": _django_database(_parsed("DATABASE_URL", DATABASE_DSN))}
+if configuration.REPLICA_URL:
+    _parsed("CACHE_REPLICA_URL", configuration.REPLICA_URL)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # http.BodyReader bounds bodies before Django sees them
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1 << 40  # ... so Django need not put them into temporary files, in clear
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The cache.
-LANE = environment.switch("CACHE_LANE", True)
-MAX_VALUE_BYTES = environment.integer("CACHE_MAX_VALUE_BYTES", 10 * 1024 * 1024)
-BODY_TIMEOUT_SECONDS = environment.integer("CACHE_BODY_TIMEOUT_SECONDS", 30)
-BODY_BYTES_IN_FLIGHT = environment.integer("CACHE_BODY_BYTES_IN_FLIGHT", 64 * 1024 * 1024)
-ANSWER_BYTES_IN_FLIGHT = environment.integer("CACHE_ANSWER_BYTES_IN_FLIGHT", 128 * 1024 * 1024)
-ANSWER_TIMEOUT_SECONDS = environment.integer("CACHE_ANSWER_TIMEOUT_SECONDS", 60)
-QUEUE_LIMIT = environment.integer("CACHE_QUEUE_LIMIT", 4096)
-QUEUE_TIMEOUT_SECONDS = environment.integer("CACHE_QUEUE_TIMEOUT_SECONDS", 2)
-STATEMENT_TIMEOUT_SECONDS = environment.integer("CACHE_STATEMENT_TIMEOUT_SECONDS", 5)
-RECEIPT_RETENTION_DAYS = environment.integer("CACHE_RECEIPT_RETENTION_DAYS", 90)
-SELLER = environment.text("CACHE_SELLER", "cacheservice")
-
-# The gateway.
-GATEWAY_ALLOW_NETWORKS = environment.networks("CACHE_GATEWAY_ALLOW_NETWORKS")
-GATEWAY_MAX_ANSWER_BYTES = environment.integer("CACHE_GATEWAY_MAX_ANSWER_BYTES", 10 * 1024 * 1024)
-GATEWAY_BYTES_IN_FLIGHT = environment.integer("CACHE_GATEWAY_BYTES_IN_FLIGHT", 128 * 1024 * 1024)
-
 # The console, and what a browser is told.
-PUBLIC_URL = environment.text("CACHE_PUBLIC_URL", "http://localhost:8000").rstrip("/")
-OPERATOR_EMAIL = environment.text("CACHE_OPERATOR_EMAIL", "operator@localhost")
-TENANT_DELETION_DAYS = environment.integer("CACHE_TENANT_DELETION_DAYS", 7)
-WEBHOOK_ALLOW_NETWORKS = environment.networks("CACHE_WEBHOOK_ALLOW_NETWORKS")
-STAFF_MFA = environment.switch("CACHE_STAFF_MFA", not LOCAL)
 TLS = PUBLIC_URL.startswith("https://")
 # Links in e-mails are made from the host that was asked for: no other name may get through. On one's own machine
 # (tests, trying out) every name of it may.
@@ -105,6 +80,16 @@ _OWN_MACHINE = ["localhost", "127.0.0.1", "[::1]"]
 _HOST = urlsplit(PUBLIC_URL).hostname or "localhost"
 ALLOWED_HOSTS = _OWN_MACHINE if _HOST in ("localhost", "127.0.0.1", "::1") else [_HOST]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+# Django's own checks for production (`check --deploy`) that ask for what is not this service's to decide, or what
+# checks.py says with the variable's name.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS for subdomains: those of CACHE_PUBLIC_URL's host may be another's
+    "security.W008",  # redirects to https: the proxy's (deploy/), which alone is reached in clear
+    "security.W009",  # the secret key: cacheservice.W021
+    "security.W021",  # HSTS preload: of a whole domain, as W005
+]
+if not TLS:  # cacheservice.E011, which all of these come from
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W012", "security.W016"]
 CSRF_FAILURE_VIEW = "console.problems.csrf_refused"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TLS else None
 SECURE_HSTS_SECONDS = 31_536_000 if TLS else 0
@@ -118,7 +103,6 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 14 * 86400
-OIDC_ISSUER = environment.text("CACHE_OIDC_ISSUER", "").rstrip("/")
 _OIDC_ORIGIN = [f"{urlsplit(OIDC_ISSUER).scheme}://{urlsplit(OIDC_ISSUER).netloc}"] if OIDC_ISSUER else []
 CONTENT_SECURITY_POLICY = {
     "EXCLUDE_URL_PREFIXES": ["/api/", "/docs", "/static/"],
@@ -136,25 +120,17 @@ CONTENT_SECURITY_POLICY = {
         "object-src": ["'none'"],
     },
 }
-# In the database, so that throttles hold over all server processes; so large that nobody can push others' out of it.
+# In the database, so that throttles hold over all server processes. The prefix tells its rows from those of Django's
+# own database cache, which servers of an earlier version may still write during an upgrade.
 CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
-        "LOCATION": "django_cache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
+    "default": {"BACKEND": "cacheservice.throttle_counts.JSONCache", "LOCATION": "django_cache", "KEY_PREFIX": "json"}
 }
 
 # E-mails go to the console of the server process unless a server for them is named.
-EMAIL_HOST = environment.text("CACHE_SMTP_HOST", "")
-EMAIL_PORT = environment.integer("CACHE_SMTP_PORT", 587)
-EMAIL_HOST_USER = environment.text("CACHE_SMTP_USER", "")
-EMAIL_HOST_PASSWORD = environment.text("CACHE_SMTP_PASSWORD", "")
 EMAIL_USE_TLS = bool(EMAIL_HOST)
 EMAIL_TIMEOUT = 10
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
-DEFAULT_FROM_EMAIL = environment.text("CACHE_EMAIL_FROM", "cacheservice <noreply@localhost>")
-SERVER_EMAIL = DEFAULT_FROM_EMAIL
+SERVER_EMAIL = configuration.DEFAULT_FROM_EMAIL
 
 # Signing in: django-allauth. Its pages are under /console/account/.
 AUTH_USER_MODEL = "accounts.User"
@@ -216,9 +192,9 @@ if OIDC_ISSUER:
         "APPS": [
             {
                 "provider_id": "oidc",
-                "name": environment.text("CACHE_OIDC_NAME", "OpenID Connect"),
-                "client_id": environment.text("CACHE_OIDC_CLIENT_ID"),
-                "secret": environment.text("CACHE_OIDC_CLIENT_SECRET"),
+                "name": configuration.OIDC_NAME,
+                "client_id": configuration.OIDC_CLIENT_ID,
+                "secret": configuration.OIDC_CLIENT_SECRET,
                 "settings": {"server_url": OIDC_ISSUER},
             }
         ],
@@ -307,7 +283,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Celery: Redis or RabbitMQ in production, files under var/ on one machine.
-CELERY_BROKER_URL = "filesystem://" if LOCAL else environment.text("CELERY_BROKER_URL", "filesystem://")
+CELERY_BROKER_URL = "filesystem://" if LOCAL else configuration.CELERY_BROKER_URL
 if CELERY_BROKER_URL == "filesystem://":
     _broker = VAR_DIR / "broker"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -336,7 +312,5 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # Logs: JSON lines on stderr, by structlog.
-LOG_LEVEL = environment.choice("CACHE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-ACCESS_LOG = environment.switch("CACHE_ACCESS_LOG", False)
 LOGGING_CONFIG = "cacheservice.logs.configure"
-LOGGING = {"level": LOG_LEVEL}
+LOGGING = {"level": configuration.LOG_LEVEL}

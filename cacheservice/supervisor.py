@@ -19,6 +19,7 @@ from cacheservice.embedded import die_with_parent, telling_line
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 CONNECTIONS = 4096  # of clients a server process takes, idle ones too; granian takes 1,024 unless it is told
+GRANIAN_LOGS = Path(__file__).with_name("granian.json")  # its main process's lines, as JSON
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -84,13 +85,19 @@ class Child:
         raise Failed(f"the {self.name} stopped ({how}): {line} (log: {self.log_path})")
 
 
-def server_command(host: str, port: int, workers: int = 1) -> list[str]:
-    """granian with the ASGI application."""
+def server_command(host: str, port: int, workers: int = 1, drain_seconds: int = 0) -> list[str]:
+    """granian with the ASGI application, which takes `drain_seconds` before it ends (`draining.py`)."""
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1", "--no-ws"]
     command += ["--backpressure", str(CONNECTIONS)]
     command += ["--host", host, "--port", str(port), "--workers", str(workers), "--respawn-failed-workers"]
     # A client that never finishes its request must not hold up the end.
-    return [*command, "--workers-kill-timeout", "3", "--log-level", "warning", "cacheservice.asgi:application"]
+    return [
+        *command,
+        "--workers-kill-timeout",
+        str(drain_seconds + 3),
+        *("--log-level", "warning", "--log-config", str(GRANIAN_LOGS)),
+        "cacheservice.asgi:application",
+    ]
 
 
 def worker_command() -> list[str]:
@@ -99,6 +106,7 @@ def worker_command() -> list[str]:
         sys.executable,
         "-m",
         "celery",
+        "--quiet",
         "--app",
         "cacheservice",
         "worker",
@@ -112,7 +120,7 @@ def worker_command() -> list[str]:
 
 def beat_command(schedule: Path) -> list[str]:
     """Celery's clock, apart from the worker: `worker --beat` forks it, and would leave it behind when killed."""
-    command = [sys.executable, "-m", "celery", "--app", "cacheservice", "beat", "--schedule", str(schedule)]
+    command = [sys.executable, "-m", "celery", "--quiet", "--app", "cacheservice", "beat", "--schedule", str(schedule)]
     return [*command, "--pidfile=", "--loglevel", "WARNING"]
 
 

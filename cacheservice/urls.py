@@ -7,7 +7,7 @@ from accounts.key_views import APIKeyRotationView, APIKeysView, APIKeyView
 from accounts.people_views import AuditView, MembersView
 from billing.invoice_views import InvoicePreviewView, InvoicesView, InvoiceView
 from billing.usage_views import AccountView, TopEntriesView, UsageView
-from cacheservice import openapi, views
+from cacheservice import metrics_page, openapi, views
 from cacheservice.entries.views import BatchView, CollectionView, ItemView
 from gateway.budget_views import BudgetsView, BudgetView, PricesView, PriceView
 from gateway.provider_views import ProvidersView, ProviderView
@@ -43,6 +43,7 @@ urlpatterns = [
     path("docs", openapi.docs_view, name="docs"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
+    path("metrics", metrics_page.metrics, name="metrics"),
 ]
 handler403 = "console.problems.forbidden"
 handler404 = "console.problems.not_found"

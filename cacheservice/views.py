@@ -1,5 +1,6 @@
 """What all views share: the base view, error answers, readiness."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar
@@ -14,9 +15,10 @@ from rest_framework import exceptions, views
 from rest_framework.request import Request
 
 from accounts import keyring
-from cacheservice import errors
+from cacheservice import draining, errors
 from cacheservice.entries import store
 from cacheservice.entries.operations import Caller
+from cacheservice.entries.replica import Reading
 from cacheservice.http import Answer, Scope, error_answer, rate_headers
 from cacheservice.middleware import request_id
 
@@ -35,6 +37,14 @@ class APIView(views.APIView):
         """None: the lane's answers carry no Allow and no Vary either."""
         return {}
 
+    _reading: Reading | None = None
+
+    def reading(self, request: Request) -> Reading:
+        """What this answer is read from: a replica, unless the client wants no cached answer."""
+        fresh = "no-cache" in request.headers.get("Cache-Control", "").lower()
+        self._reading = store.current().reading(fresh=fresh)
+        return self._reading
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Tells an authenticated client of its rate limit, as the lane does."""
         response = super().finalize_response(request, response, *args, **kwargs)
@@ -42,6 +52,8 @@ class APIView(views.APIView):
         if isinstance(caller, Caller) and response.status_code != errors.InvalidAPIKey.status:
             for name, value in rate_headers(caller.rate):
                 response[name.decode()] = value.decode()
+        if self._reading is not None and self._reading.lag is not None:
+            response["X-Cache-Replica-Lag"] = str(math.ceil(self._reading.lag))
         return response
 
 
@@ -127,11 +139,19 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @safe_methods
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The process can serve: its store is connected, the database migrated, the master keys readable."""
-    problems = [problem for problem in (_store_problem(), _schema_problem(), _keyring_problem()) if problem]
+    """The process can serve: it is not about to end, its store is connected, the database migrated, the master keys
+    readable."""
+    found = (_draining_problem(), _store_problem(), _schema_problem(), _keyring_problem())
+    problems = [problem for problem in found if problem]
     if problems:
         return JsonResponse({"status": "not ready", "problems": problems}, status=503, headers={"Retry-After": "1"})
+    if keyring.load().failed:  # tenants that are unlocked are served; no other server could do more
+        return JsonResponse({"status": "ready", "warnings": ["keyring: the key service failed when last used"]})
     return JsonResponse({"status": "ready"})
+
+
+def _draining_problem() -> str | None:
+    return "server: it is about to end" if draining.under_way() else None
 
 
 def _store_problem() -> str | None:

@@ -81,6 +81,8 @@ def _prepared(delivery: Delivery) -> Send:
     delivery.address = alert_messages.settings_of(delivery.tenant_id).webhook_url  # as it is by now
     try:
         secret = sealed.get(delivery.tenant_id, webhooks.SECRET_NAME)
+    except keyring.MasterKeyUnavailable:
+        return lambda: _refuse("its secret cannot be opened now: the master key's service cannot be used")
     except (keyring.CannotUnwrap, ImproperlyConfigured) as error:
         log.critical("webhook_secret_does_not_open", tenant_id=delivery.tenant_id, reason=str(error))
         return lambda: _refuse("its secret cannot be opened; the operator has been told")

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts import keys, networks
 from accounts.models import SCOPES, APIKey
+from accounts.policy import may_grant
 from billing.limits import MOST
 from billing.units import UNITS
 
@@ -163,10 +164,9 @@ class CreateForm(APIKeyForm):
 
     scopes = forms.MultipleChoiceField(
         label="What it may do",
-        choices=[(scope, scope) for scope in SCOPES],
         initial=["read", "write"],
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose at least one."},
+        error_messages={"required": "Choose at least one.", "invalid_choice": "Your role may not give '%(value)s'."},
     )
     expires_at = forms.DateTimeField(
         label="Expires, in UTC",
@@ -175,6 +175,11 @@ class CreateForm(APIKeyForm):
         help_text="Empty: never.",
         error_messages={"invalid": "Give a date and a time, such as 2027-01-31 12:00, or leave it empty."},
     )
+
+    def __init__(self, *arguments: Any, role: str, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        scopes: Any = self.fields["scopes"]
+        scopes.choices = [(scope, scope) for scope in SCOPES if may_grant(role, scope)]
 
     def clean_expires_at(self) -> datetime | None:
         moment: datetime | None = self.cleaned_data["expires_at"]

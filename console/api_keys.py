@@ -4,6 +4,7 @@ A token is shown on the answer that makes it, and nowhere else: it is never in a
 """
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from accounts import keys, tokens
 from accounts.models import APIKey
-from accounts.policy import Permission
+from accounts.policy import Permission, may_grant
 from billing import account
 from console import access, api_key_changes, api_key_forms, api_key_list, reports
 from console.access import MemberRequest, page, recently_authenticated
@@ -53,7 +54,8 @@ def one(request: MemberRequest, key_id: str) -> HttpResponse:
 @page(Permission.MANAGE_API_KEYS)
 @recently_authenticated
 def create(request: MemberRequest) -> HttpResponse:
-    form = CreateForm(request.POST or None, defaults=api_key_changes.defaults(request.tenant))
+    defaults = api_key_changes.defaults(request.tenant)
+    form = CreateForm(request.POST or None, role=request.member.role, defaults=defaults)
     if form.is_valid():
         try:
             key, token = api_key_changes.create(request.tenant, form, access.actor(request))
@@ -81,6 +83,9 @@ def edit(request: MemberRequest, key_id: str) -> HttpResponse:
 @recently_authenticated
 def rotate(request: MemberRequest, key_id: str) -> HttpResponse:
     key, form = _key(request, key_id), RotateForm(request.POST or None)
+    if beyond := [scope for scope in key.scope_names if not may_grant(request.member.role, scope)]:
+        role = request.member.get_role_display()
+        raise PermissionDenied(f"Your role, {role}, may not have the token of a key with the scope {beyond[0]}.")
     if form.is_valid():
         try:
             token = keys.rotate_api_key(key, overlap=form.length(), actor=access.actor(request))

@@ -5,6 +5,7 @@ display or after an hour.
 """
 
 import time
+from contextlib import suppress
 
 from django.contrib.sessions.backends.base import SessionBase
 
@@ -23,14 +24,14 @@ def keep(session: SessionBase, tenant: Tenant, token: str) -> None:
 
 
 def take(session: SessionBase, tenant: Tenant) -> str | None:
-    """The tenant's first API key, the first time that this is asked; later None."""
+    """The tenant's first API key, the first time that this is asked; later None. Raises keyring.MasterKeyUnavailable,
+    after which it can still be asked."""
     kept = session.get(_NAME)
     if kept is None or kept["tenant"] != tenant.id:
         return None
+    token = None
+    if time.time() - kept["at"] <= _SECONDS:
+        with suppress(keyring.CannotUnwrap):  # a master key was taken away since
+            token = keyring.load().open(kept["sealed"], _PURPOSE)
     del session[_NAME]
-    if time.time() - kept["at"] > _SECONDS:
-        return None
-    try:
-        return keyring.load().open(kept["sealed"], _PURPOSE)
-    except keyring.CannotUnwrap:  # a master key was taken away since
-        return None
+    return token

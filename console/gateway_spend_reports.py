@@ -147,7 +147,7 @@ def read(tenant_id: int, question: Question) -> Figures:
     parameters = {"tenant_id": tenant_id, "from": start, "to": end, "by": by, "limit": MOST_PARTS}
     days: dict[date, Sums] = {}
     parts, count = [], 0
-    for day, part, *sums, name, of_parts in reports.rows(gateway_spend_sql.FIGURES, parameters):
+    for day, part, *sums, name, of_parts in reports.statistics(gateway_spend_sql.FIGURES, parameters):
         if day is None:
             parts.append(_part(by, part, name, Sums(*sums)))
             count = of_parts
@@ -180,7 +180,7 @@ def budgets(tenant_id: int, day: date) -> list[Today]:
 def prompts(tenant_id: int, question: Question, *, texts: bool) -> Prompts:
     """Of the events of the range that are still there; `texts` only where the reader may open values."""
     kept_since = datetime.now(UTC).date() - retention.KEPT
-    found = spend.read_prompts(reports.rows, tenant_id, question.start, question.end, TOP)
+    found = spend.read_prompts(reports.statistics, tenant_id, question.start, question.end, TOP)
     return Prompts(
         found.requests,
         found.complete,
@@ -207,7 +207,7 @@ def prompts(tenant_id: int, question: Question, *, texts: bool) -> Prompts:
 def csv(tenant_id: int, question: Question) -> Answer:
     """The API's document, by day and the split. Raises InvalidRequest for too many rows."""
     by = ("day", question.by)
-    report = spend.read(reports.rows, tenant_id, question.start, question.end, by)
+    report = spend.read(reports.statistics, tenant_id, question.start, question.end, by)
     asked = spend_requests.Question(question.start, question.end, by, as_csv=True)
     return spend_answers.spend(asked, report)
 

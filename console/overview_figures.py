@@ -48,7 +48,7 @@ class Figures(NamedTuple):
 
 
 def read(tenant_id: int, asked: Range, *, entries: bool) -> Figures:
-    report = usage.read(reports.rows, tenant_id, asked)
+    report = usage.read(reports.statistics, tenant_id, asked)
     by = ("hits", "saved_usd") if entries else ()
     return Figures(
         asked,
@@ -57,5 +57,5 @@ def read(tenant_id: int, asked: Range, *, entries: bool) -> Figures:
         account.storage_used(reports.rows, tenant_id),
         charts.hits(report.rows, asked.group_by),
         [make(report, asked.group_by) for make in (charts.credits_spent, charts.saved, charts.stored)],
-        {figure: collection.top(reports.rows, tenant_id, figure, TOP) for figure in by},
+        {figure: collection.top(reports.statistics, tenant_id, figure, TOP) for figure in by},
     )

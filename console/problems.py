@@ -1,9 +1,12 @@
 """What a browser is shown when a page is not to be had. Requests outside the console get the API's errors."""
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
+from accounts.keyring import MasterKeyUnavailable
 from cacheservice import views
 from cacheservice.errors import APIError
 
@@ -25,11 +28,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500: logged, and answered without the request, whose session lies in the database."""
-    answer = views.server_error(request)
-    if not request.path.startswith(PATHS):
-        return answer
-    context = {"heading": "Something went wrong here", "reason": "The operator has been told. Try again shortly."}
-    return HttpResponse(render_to_string("console/problem.html", context), status=500)
+    error = sys.exception()
+    if isinstance(error, MasterKeyUnavailable):  # the log has it
+        answer = views.error_response(error, request)
+        context = {"heading": "That cannot be done just now", "reason": error.message}
+    else:
+        answer = views.server_error(request)
+        context = {"heading": "Something went wrong here", "reason": "The operator has been told. Try again shortly."}
+    if request.path.startswith(PATHS):
+        answer = HttpResponse(render_to_string("console/problem.html", context), status=answer.status_code)
+    return answer
 
 
 def refused(request: HttpRequest, error: APIError) -> HttpResponse:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
@@ -23,6 +24,8 @@ from accounts import second_factors
 from accounts.models import User
 from cacheservice import addresses
 from console import first_key, invitations, tenancy
+
+log = structlog.get_logger(__name__)
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -64,9 +67,13 @@ class AccountAdapter(DefaultAccountAdapter):
         return public(urlsplit(super().get_reset_password_from_key_url(key)).path)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """A mail server that is down costs the e-mail, not what it goes with: signing up is done by then."""
         links = {"signup_url": "account_signup", "reset_url": "account_reset_password", "console_url": "console:home"}
         ours = {name: public(reverse(view)) for name, view in links.items()}
-        super().send_mail(template_prefix, email, {**context, **ours})
+        try:
+            super().send_mail(template_prefix, email, {**context, **ours})
+        except OSError as error:  # of which smtplib's are
+            log.error("email_not_sent", template=template_prefix, reason=type(error).__name__)
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):

@@ -72,8 +72,8 @@ def read(tenant_id: int, question: Question, page: str | None) -> Shown:
 def csv(tenant_id: int, question: Question) -> Answer:
     """The API's document. Raises InvalidRequest for too many rows."""
     if question.by == "tag":
-        return usage_answers.tag_usage(question, usage.read_tags(reports.rows, tenant_id, question.range))
-    report = usage.read(reports.rows, tenant_id, question.range, by_api_key=question.by is not None)
+        return usage_answers.tag_usage(question, usage.read_tags(reports.statistics, tenant_id, question.range))
+    report = usage.read(reports.statistics, tenant_id, question.range, by_api_key=question.by is not None)
     return usage_answers.usage(question, report)
 
 
@@ -81,11 +81,11 @@ def _lines(tenant_id: int, question: Question) -> tuple[datetime, list[Line]]:
     """Until when, and a row for each period and part."""
     asked = question.range
     if question.by == "tag":
-        tags = usage.read_tags(reports.rows, tenant_id, asked)
+        tags = usage.read_tags(reports.statistics, tenant_id, asked)
         return timezone.now(), [
             Line(row.start, asked.end, Part(row.tag), Counts(hits=row.hits, saved=row.saved)) for row in tags
         ]
-    report = usage.read(reports.rows, tenant_id, asked, by_api_key=question.by is not None)
+    report = usage.read(reports.statistics, tenant_id, asked, by_api_key=question.by is not None)
     parts = {api_key: _part(api_key) for api_key in {used.api_key for used in report.rows}}
     return report.as_of, [
         Line(used.start, end_of(used.start, asked.group_by, report.as_of), parts[used.api_key], used.counts)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from cacheservice import http
+from cacheservice import http, logs, metrics
 from cacheservice.entries import items
 from cacheservice.entries.callers import caller_of
 from cacheservice.entries.models import Space
@@ -55,18 +55,20 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
     """Answer one request."""
     headers = requests.joined(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
+    logs.request_id.set(request_id)
     started = False
 
-    async def noted(message: http.Message) -> None:
+    def noted(message: http.Message) -> Awaitable[None]:
         nonlocal started
         started = True
-        await send(message)
+        return send(message)
 
     caller: Caller | None = None
     kind: str = Kind.ANTHROPIC if b"anthropic-version" in headers else Kind.OPENAI  # until its provider is known
     extra: tuple[http.Header, ...] = ()
     body = b""
     exchange: Exchange | None = None
+    admitted = False
     try:
         gateway = service.current()
         caller = await caller_of(gateway.store, scope, headers)
@@ -80,6 +82,8 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
             exchange = await _exchange(gateway, caller, scope, headers, body, request_id)
             kind = exchange.upstream.kind
             hit = await _look_up(gateway, exchange)
+        admitted = True
+        metrics.STREAMS_OPEN.change(exchange.plan.streams)
         await _answer(gateway, exchange, hit, receive, noted)
         return
     except BrokenOff:
@@ -92,6 +96,10 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         log.exception("request_failed", request_id=request_id, status=500)
         failure = InternalError("Something went wrong here; the operator has been told.")
     finally:
+        if exchange is not None and admitted:
+            metrics.STREAMS_OPEN.change(-exchange.plan.streams)
+        outcome = exchange.cache.label.lower() if exchange is not None and admitted else "refused"
+        metrics.GATEWAY_CALLS.add(1, outcome, kind)
         if exchange is None or exchange.work is None:
             bodies.release(body)
         else:

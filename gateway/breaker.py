@@ -58,6 +58,10 @@ class Breaker:
         left = circuit.paused_until - self._clock()
         return Open(left, circuit.failures, circuit.why) if left > 0 else None
 
+    def held(self) -> int:
+        """How many providers are left alone."""
+        return sum(self.state(place) is not None for place in self._circuits)
+
     def succeeded(self, place: Place) -> None:
         self._circuits.pop(place, None)
 

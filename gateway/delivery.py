@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from billing.units import credits
 from cacheservice import http
-from cacheservice.entries.items import age
+from cacheservice.entries.items import age, credits_of
 from cacheservice.entries.store import Hit
 from cacheservice.http import Header, Send
 from gateway.answers import Answer, Form, content_type_shown, events_of, shown, stored_form
@@ -23,6 +22,9 @@ from gateway.plan import decoded
 
 UNKNOWN = "unknown"
 KEPT_USAGES = 10_000
+_DONE: dict[CacheStatus, tuple[Header, ...]] = {
+    status: ((b"x-cache", status.label.encode()),) for status in CacheStatus
+}
 # The upstream's own of these would contradict ours.
 _REPLACED = frozenset({b"age", b"cache-control", b"content-type", b"etag", b"x-content-type-options"})
 
@@ -46,7 +48,7 @@ def stored_answer(exchange: Exchange, hit: Hit) -> http.Answer:
         (b"age", b"%d" % age(hit)),
         (b"x-cache-cost", b"0"),
         (b"x-cache-saved", _saved(hit.charge.cost)),
-        (b"x-credits-charged", credits(hit.charge.units).encode()),
+        (b"x-credits-charged", credits_of(hit.charge.units)),
         *request_id_headers(exchange.upstream.kind, exchange.request_id),
         *cache_headers(exchange),
     )
@@ -120,11 +122,10 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
 
 def cache_headers(exchange: Exchange, unstored: str = "") -> tuple[Header, ...]:
     """What the cache did, and why; `unstored` is why the answer is not kept."""
-    name = exchange.cache.label
-    reason = exchange.reason or (f"not stored; {unstored}" if unstored else "")
-    headers: tuple[Header, ...] = ((b"x-cache", name.encode()),)
-    if reason:
-        headers += ((b"x-cache-reason", f"{name}; {reason}".encode("ascii", "replace")),)
+    headers = _DONE[exchange.cache]
+    if reason := exchange.reason or (f"not stored; {unstored}" if unstored else ""):
+        told = f"{exchange.cache.label}; {reason}"
+        headers += ((b"x-cache-reason", told.encode("ascii", "replace")),)
     key = exchange.asked.directives.key or exchange.plan.key
     if key:
         headers += ((b"x-cache-key", key.encode()),)

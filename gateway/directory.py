@@ -111,7 +111,7 @@ class Directory:
         if former is not None and former.rows == rows and _usable(former.tenancy):
             tenancy = former.tenancy
         else:
-            tenancy = self._made_of(tenant_id, rows)
+            tenancy = await keyring.in_thread(self._made_of, tenant_id, rows, former)
         self._remember(tenant_id, _Known(tenancy, rows, began, began + FRESH_SECONDS))
         return tenancy
 
@@ -121,18 +121,25 @@ class Directory:
         if len(self._known) > MOST_TENANTS:
             self._known.popitem(last=False)
 
-    def _made_of(self, tenant_id: int, rows: tuple[Any, ...]) -> Tenancy:
+    def _made_of(self, tenant_id: int, rows: tuple[Any, ...], former: _Known | None) -> Tenancy:
+        """A credential that was opened before is not opened again: a key service may be down by now."""
         providers, prices, budgets = rows
+        opened = {} if former is None else _opened(former)
         return Tenancy(
-            MappingProxyType({row.name: self._upstream(tenant_id, row) for row in _providers.decode(providers)}),
+            MappingProxyType(
+                {row.name: self._upstream(tenant_id, row, opened) for row in _providers.decode(providers)}
+            ),
             MappingProxyType({(provider, model): Rates(*rates) for provider, model, *rates in _prices.decode(prices)}),
             _budgets.decode(budgets),
         )
 
-    def _upstream(self, tenant_id: int, row: _ProviderRow) -> Upstream:
-        credential, unusable = None, ""
+    def _upstream(self, tenant_id: int, row: _ProviderRow, opened: Mapping[tuple[str, str], bytes]) -> Upstream:
+        credential, unusable = opened.get((row.name, row.sealed or "")), ""
         try:
-            credential = self._credential(tenant_id, row)
+            if credential is None:
+                credential = self._credential(tenant_id, row)
+        except keyring.MasterKeyUnavailable as error:  # which the log has already
+            unusable = f"The credential of '{row.name}' cannot be opened now. {error.message}"
         except (keyring.CannotUnwrap, ImproperlyConfigured) as error:
             log.critical("credential_does_not_open", tenant_id=tenant_id, provider=row.name, reason=str(error))
             unusable = f"The credential of '{row.name}' cannot be opened; the operator has been told."
@@ -150,13 +157,20 @@ class Directory:
         )
 
     def _credential(self, tenant_id: int, row: _ProviderRow) -> bytes | None:
-        """Raises CannotUnwrap, and ImproperlyConfigured where the master keys cannot be read."""
+        """Raises CannotUnwrap, MasterKeyUnavailable, and ImproperlyConfigured where the master keys cannot be read."""
         if row.sealed is None or row.master_key_id is None:
             return None
         if row.master_key_id not in self._master_keys:
             self._master_keys = keyring.load()  # rotated while this process ran
         key = keyring.WrappedKey(base64.b64decode(row.sealed), row.master_key_id)
         return self._master_keys.open_secret(key, tenant_id, secret_name(row.name))
+
+
+def _opened(known: _Known) -> dict[tuple[str, str], bytes]:
+    """Credentials by their provider's name and by what they were sealed as."""
+    upstreams = known.tenancy.providers
+    credentials = {(row.name, row.sealed): upstreams[row.name].credential for row in _providers.decode(known.rows[0])}
+    return {(name, sealed): found for (name, sealed), found in credentials.items() if sealed and found is not None}
 
 
 def _usable(tenancy: Tenancy) -> bool:

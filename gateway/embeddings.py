@@ -231,16 +231,17 @@ class _Call:
         try:
             with self._gateway.flights.reading(flight, cancel=True):  # who goes on without a client cancels nothing
                 await flight.whole()
+                answer, outcome = flight.answer, flight.outcome
+                document = b"" if answer is None else answer.body()  # which it has only while it is read
         finally:
             self._known.booked = flight.booked
-        answer, outcome = flight.answer, flight.outcome
         if answer is None or outcome is None:
             raise UpstreamFailed(502, "upstream_broken", "The provider gave no answer.")
         self.headers, self.cost = passed_on(answer, "application/json"), outcome.cost
         if answer.status != 200:
-            self.failed = http.Answer(answer.status, self.headers, answer.body())
+            self.failed = http.Answer(answer.status, self.headers, document)
             return False
-        found = _embeddings(answer.body(), strings)
+        found = _embeddings(document, strings)
         self._known.embeddings |= found
         self.usage = outcome.document.get("usage", _NO_USAGE)
         return not outcome.unstored and await self._put(found, outcome, token)
@@ -302,7 +303,7 @@ def _embeddings(body: bytes, strings: Sequence[str]) -> dict[str, bytes]:
     """Raises UpstreamFailed where it is not one for each string."""
     try:
         items_ = {item.index: bytes(item.embedding) for item in _decoder.decode(body).data}
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         items_ = {}
     if sorted(items_) != list(range(len(strings))):
         raise UpstreamFailed(

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
+from cacheservice import metrics
 from cacheservice.entries.store import Hit
 from cacheservice.errors import APIError, Unavailable
 from gateway.answers import Answer
@@ -101,6 +102,11 @@ class Flights:
         self._by_place: dict[Place, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    @property
+    def bytes(self) -> int:
+        """Of all their answers."""
+        return self._bytes
+
     def under_way(self, place: Place) -> Flight | None:
         return self._by_place.get(place)
 
@@ -117,6 +123,7 @@ class Flights:
         flight.bytes += size
         self._bytes += size
         if self._bytes > self._most:
+            metrics.UNAVAILABLE.add(1, "gateway_bytes")
             raise UpstreamFailed(503, "overloaded", "Too many large answers are under way at once: try again shortly.")
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -159,5 +166,7 @@ class Flights:
     def _give_back(self, flight: Flight) -> None:
         """The room that its answer took, once nobody needs it."""
         if flight.landed.done() and not flight.readers:
+            if flight.answer is not None:
+                flight.answer.forget()
             self._bytes -= flight.bytes
             flight.bytes = 0

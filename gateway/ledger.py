@@ -1,7 +1,7 @@
 """The ledger of what goes upstream: reservations in budgets before a call, spend events after it.
 
     reserve ─▶ what waits ─▶ one transaction: lock the budgets' days, decide each, write used and events ─▶ the calls
-    settle, record ─▶ buffer ─▶ one statement per 250 events or 0.25 s: events, budgets given back, days summed up
+    settle, record ─▶ buffer ─▶ one statement per 1,000 events or 0.25 s: events, budgets given back, days summed up
 
 Reservations are exact over all processes: a call goes upstream only once its worst case is committed to the days of all
 its budgets. Whoever dies with calls under way leaves them counted at their worst, and `tasks.abandon` books them so.
@@ -25,6 +25,7 @@ import structlog
 
 from accounts import tokens
 from billing.units import usd
+from cacheservice import metrics
 from cacheservice.entries.side import SidePool, Transaction
 from cacheservice.errors import APIError, Unavailable
 from gateway import sql
@@ -37,7 +38,7 @@ __all__ = ["BudgetExceeded", "Call", "Event", "Ledger", "PriceUnknown", "Reserva
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 0.25
-BATCH = 250  # events in a statement: encoding them holds the loop up for 2 ms
+BATCH = 1000  # events in a statement: encoding them holds the loop up for 1 ms, and writing one takes 15 µs
 MOST_BUFFERED = 100_000  # recorded events: some 60 MB
 MOST_RESERVED_AT_ONCE = 256  # reservations in a transaction
 MOST_WAITING = 4096  # reservations
@@ -129,7 +130,12 @@ class Ledger:
         self._lost += len(self._events)
         if self._lost or self._settlements:
             log.error("spend_events_lost", recorded=self._lost, settlements=len(self._settlements))
+            metrics.EVENTS_LOST.add(self._lost + len(self._settlements))
         await self._pool.close()
+
+    def measure(self) -> None:
+        metrics.EVENTS_WAITING.set(len(self._settlements) + len(self._events))
+        self._pool.measure()
 
     async def reserve(self, call: Call, budgets: Sequence[Budget], worst: Decimal | None) -> Reservation:
         """Room for the worst case in each of the `budgets` that match the call, before it goes upstream. Where none
@@ -164,7 +170,9 @@ class Ledger:
         if reservation.worst is None:
             self.record(msgspec.structs.replace(event, id=reservation.id, at=reservation.at))
         else:
-            self._settlements.append(settlement(reservation, event))
+            booking = settlement(reservation, event)
+            _count(booking.event)
+            self._settlements.append(booking)
             if len(self._settlements) >= BATCH:
                 self._full.set()
 
@@ -173,6 +181,7 @@ class Ledger:
         if len(self._events) >= MOST_BUFFERED:
             self._lost += 1
             return
+        _count(event)
         self._events.append(event)
         if len(self._events) >= BATCH:
             self._full.set()
@@ -273,6 +282,7 @@ class Ledger:
                 await asyncio.sleep(AGAIN_SECONDS)
             if self._lost:
                 log.error("spend_events_lost", recorded=self._lost)
+                metrics.EVENTS_LOST.add(self._lost)
                 self._lost = 0
             if len(self._settlements) + len(self._events) >= BATCH:
                 self._full.set()
@@ -326,6 +336,15 @@ def _decide(
         budget_ids = tuple(budget.id for budget in waiting.budgets)
         granted.append((waiting, Reservation(waiting.call.tenant_id, new_id(), now, waiting.worst, budget_ids)))
     return refused
+
+
+def _count(event: Event) -> None:
+    if event.cost is None:
+        metrics.UNPRICED.add()
+    elif event.cost:
+        metrics.spend.add(event.cost)
+    if event.saved:
+        metrics.saved.add(event.saved)
 
 
 def _refuse(waiting: _Waiting, error: APIError) -> None:

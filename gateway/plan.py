@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -22,13 +23,14 @@ from gateway.apis import api_for
 from gateway.apis.base import API, Body
 from gateway.fingerprint import canonical, fingerprint, significant, whose
 from gateway.providers import Upstream
-from gateway.requests import MAX_MODEL_BYTES, MAX_USER_BYTES, Directives
+from gateway.requests import MAX_MODEL_BYTES, MAX_USER_BYTES, SHORT_LINE, Directives
 
 KEPT_PLANS = 10_000
 # Bytes of a body above which its plan, at about a microsecond a value, is made beside the event loop.
 LARGE, HUGE = 32_768, 1_048_576
 MAX_PROMPT_CHARACTERS = 500  # of what spend events keep, where the policy lets them
 
+_NOTHING_SAID = (significant({}), None, "")
 _NOT_JSON = "not a JSON object"
 PERSONAL_DATA = "personal-data"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -109,20 +111,32 @@ _Place = tuple[int, str, int, bytes]
 
 def _place(upstream: Upstream, asked: Asked) -> _Place:
     """Where its plan is kept: whatever the client sent is in the digest alone, so that it takes no memory."""
-    digest = hashlib.sha256(
-        repr(
-            (
-                asked.method,
-                asked.path,
-                asked.query,
-                significant(asked.headers),
-                whose(upstream, asked.own_credential, asked.headers),
-                asked.directives.key,
-            )
-        ).encode()
+    digest = _digest_of_line(asked.method, asked.path, asked.query)
+    said = (
+        significant(asked.headers),
+        whose(upstream, asked.own_credential, asked.headers),
+        asked.directives.key,
     )
+    if said == _NOTHING_SAID:
+        digest.update(b"\0")
+    else:
+        text = repr(said).encode()
+        digest.update(b"\1%d " % len(text))
+        digest.update(text)
     digest.update(asked.body)
     return upstream.tenant_id, upstream.name, upstream.revision, digest.digest()
+
+
+def _digest_of_line(method: str, path: str, query: str) -> "hashlib._Hash":
+    """One that has taken the request line in; of short ones it is kept."""
+    if len(path) + len(query) > SHORT_LINE:
+        return hashlib.sha256(repr((method, path, query)).encode())
+    return _kept_digest(method, path, query).copy()
+
+
+@lru_cache(maxsize=4096)
+def _kept_digest(method: str, path: str, query: str) -> "hashlib._Hash":
+    return hashlib.sha256(repr((method, path, query)).encode())
 
 
 def prompt(api: API, body: Body) -> str:

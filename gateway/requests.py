@@ -5,6 +5,7 @@ Raises InvalidRequest naming the header, the limit and what to send instead.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from cacheservice.entries.requests import MAX_KEY_BYTES, MAX_TAG_BYTES, check_tags, shown
@@ -22,6 +23,7 @@ _KEPT_BACK = frozenset(
     {
         b"accept-encoding",
         b"authorization",
+        b"baggage",
         b"cache-control",
         b"connection",
         b"content-length",
@@ -37,6 +39,8 @@ _KEPT_BACK = frozenset(
         b"proxy-connection",
         b"referer",
         b"te",
+        b"traceparent",
+        b"tracestate",
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
@@ -50,6 +54,7 @@ _KEPT_BACK = frozenset(
         b"x-upstream-authorization",
     }
 )
+SHORT_LINE = 512  # bytes of a path and query that are kept with what they mean
 _KEPT_BACK_PREFIXES = (b"x-cache-", b"x-forwarded-", b"sec-", b":")
 # In capitals, as they are told apart here: clients of HTTP write others so on their way upstream.
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -90,18 +95,25 @@ def route(scope: Scope) -> tuple[str, str, str]:
     """The provider's name, the path below its base URL as the client escaped it, the query.
 
     Raises NotFound, and InvalidRequest for what no upstream is asked."""
-    if scope["method"] not in _METHODS:
+    line = scope["method"], scope["raw_path"], scope["query_string"]
+    return _route(*line) if len(line[1]) + len(line[2]) > SHORT_LINE else _kept_route(*line)
+
+
+def _route(method: str, raw_path: bytes, query: bytes) -> tuple[str, str, str]:
+    if method not in _METHODS:
         raise InvalidRequest(
-            f"method: '{shown(scope['method'])}' is not passed on; send one of {', '.join(sorted(_METHODS))}, "
-            "in capitals."
+            f"method: '{shown(method)}' is not passed on; send one of {', '.join(sorted(_METHODS))}, in capitals."
         )
-    name, slash, rest = scope["raw_path"][len(PREFIX) :].partition(b"/")
+    name, slash, rest = raw_path[len(PREFIX) :].partition(b"/")
     if not _PROVIDER.fullmatch(name) or not slash:
         raise NotFound("There is nothing here: the gateway's paths are /gateway/<provider>/<path of its API>.")
     try:
-        return name.decode(), "/" + rest.decode("ascii"), scope["query_string"].decode("ascii")
+        return name.decode(), "/" + rest.decode("ascii"), query.decode("ascii")
     except UnicodeDecodeError:
         raise InvalidRequest("path: escape what is not ASCII in it as %XX.") from None
+
+
+_kept_route = lru_cache(maxsize=4096)(_route)
 
 
 def directives(headers: Mapping[bytes, bytes]) -> Directives:

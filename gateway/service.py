@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
+from cacheservice import metrics
 from cacheservice.entries import store
 from cacheservice.entries.store import Store
 from cacheservice.errors import Unavailable
@@ -41,6 +42,14 @@ def current() -> Gateway:
     if _current is None:
         raise Unavailable("The gateway is not running: this process is not the server, or it is still starting.")
     return _current
+
+
+def measure() -> None:
+    """Sets the gauges of this process's gateway, if it has one."""
+    if _current is not None:
+        metrics.BYTES_IN_FLIGHT.set(_current.flights.bytes, "gateway")
+        _current.upstreams.measure()
+        _current.ledger.measure()
 
 
 async def start() -> None:

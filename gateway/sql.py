@@ -103,7 +103,8 @@ added as (
          input_tokens, cached_tokens, output_tokens, reasoning_tokens, fingerprint, prompt
   from given where not reserved
   on conflict do nothing
-  returning e.*
+  returning e.tenant_id, e.at, e.provider, e.model, e."user", e.api_key_id, e.cache, e.cost, e.saved, e.input_tokens,
+            e.cached_tokens, e.output_tokens, e.reasoning_tokens
 ),
 changed as materialized (
   select r.tenant_id, r.budget_id, r.day, sum(s.cost - r.worst) as cost
@@ -126,7 +127,13 @@ given_back as (
   join locked l on l.tenant_id = c.tenant_id and l.budget_id = c.budget_id and l.day = c.day
   where d.tenant_id = c.tenant_id and d.budget_id = c.budget_id and d.day = c.day
 ),
-counted as (select * from settled union all select * from added)
+counted as (
+  select tenant_id, at, provider, model, "user", api_key_id, cache, cost, saved, input_tokens, cached_tokens,
+         output_tokens, reasoning_tokens
+  from settled
+  union all
+  select * from added
+)
 """
 BOOK: Final = _BOOKED + _SUM
 

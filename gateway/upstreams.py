@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from io import BytesIO
 from random import uniform
+from time import perf_counter
 from typing import Final, NamedTuple, TypeAlias
 
 import aiohttp
@@ -22,7 +23,7 @@ from django.conf import settings
 from yarl import URL
 
 from accounts.networks import Network
-from cacheservice import egress
+from cacheservice import egress, metrics, tracing
 from gateway import connections
 from gateway.breaker import Breaker, Open
 from gateway.providers import Upstream
@@ -149,6 +150,9 @@ class Upstreams:
             await session.close()
         self._system_lookup.close()
 
+    def measure(self) -> None:
+        metrics.BREAKERS_OPEN.set(self._breaker.held())
+
     async def send(self, upstream: Upstream, request: Request, credential: bytes | None) -> Answer:
         """The answer as soon as its status and headers are there; the last try's, whatever its status.
 
@@ -162,9 +166,11 @@ class Upstreams:
         pause = self._first_pause
         while True:
             if held := self._breaker.admit(place):
+                metrics.UPSTREAM_REQUESTS.add(1, upstream.kind, "upstream_circuit_open")
                 raise _circuit_open(upstream, held, began=lost > 0)
             call = _Call(upstream, deadline)
-            outcome = await self._try(call, request, url, headers)
+            tries = upstream.policy.retries - tries_left
+            outcome = await self._measured_try(call, request, url, headers, tries)
             lost += isinstance(outcome, UpstreamError) and outcome.began
             wait = _wait(outcome, call, pause)
             if wait is None or not tries_left or loop.time() + wait >= deadline or self._breaker.state(place):
@@ -172,11 +178,27 @@ class Upstreams:
             if isinstance(outcome, aiohttp.ClientResponse):
                 outcome.release()
             await asyncio.sleep(wait)
+            metrics.UPSTREAM_RETRIES.add(1, upstream.kind)
             tries_left, pause = tries_left - 1, min(pause * 2, LONGEST_PAUSE)
         if isinstance(outcome, UpstreamError):
             outcome.began = lost > 0
             raise outcome
         return Answer(outcome, call, lost, self._most)
+
+    async def _measured_try(
+        self, call: "_Call", request: Request, url: URL, headers: Sequence[tuple[str, str]], before: int
+    ) -> "aiohttp.ClientResponse | UpstreamError":
+        """`before`: how many tries there were."""
+        kind, began, word = call.upstream.kind, perf_counter(), "cancelled"
+        span = tracing.upstream(kind, before) if tracing.on else None
+        try:
+            outcome = await self._try(call, request, url, headers)
+            word = _word(outcome)
+            return outcome
+        finally:
+            metrics.UPSTREAM_REQUESTS.add(1, kind, word)
+            metrics.UPSTREAM_SECONDS.observe(perf_counter() - began, kind)
+            tracing.end(span, word, failed=word[1:] != "xx" or word == "5xx")
 
     async def _try(
         self, call: "_Call", request: Request, url: URL, headers: Sequence[tuple[str, str]]
@@ -345,6 +367,13 @@ class _Call:
         return UpstreamError(status, code, f"The provider '{self.upstream.name}' {what}.", began=self._connected)
 
 
+def _word(outcome: aiohttp.ClientResponse | UpstreamError) -> str:
+    """How a try ended: an error's code, or what kind of status."""
+    if isinstance(outcome, UpstreamError):
+        return outcome.code
+    return "429" if outcome.status == 429 else f"{outcome.status // 100}xx"
+
+
 def _wait(outcome: aiohttp.ClientResponse | UpstreamError, call: _Call, pause: float) -> float | None:
     """Seconds until the next try; None: there should be none."""
     by_chance = uniform(pause, 2 * pause)  # noqa: S311  so that those who failed together do not come back together
@@ -364,7 +393,7 @@ def _retry_after(text: str) -> float | None:
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # of numbers that no date has
         return None
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 

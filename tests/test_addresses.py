@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts import networks
-from cacheservice import addresses
+from cacheservice import addresses, environment
 from tests.test_settings import assert_refused, check
 
 PROXIES = "10.0.0.0/8 2001:db8:1::/48 ::ffff:192.0.2.1"
@@ -20,7 +20,7 @@ def address(peer: object, *forwarded: str) -> str:
 @pytest.fixture
 def behind_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CACHE_TRUSTED_PROXIES", PROXIES.replace(" ", ", "))
-    monkeypatch.setattr(addresses, "TRUSTED_PROXIES", addresses._trusted_proxies())
+    monkeypatch.setattr(addresses, "TRUSTED_PROXIES", environment.networks("CACHE_TRUSTED_PROXIES"))
 
 
 @pytest.mark.parametrize(

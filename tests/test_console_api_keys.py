@@ -385,7 +385,7 @@ def test_the_form_goes_on_after_the_password(server: RunningServer, owner: Perso
 )
 def test_roles(server: RunningServer, role: str, sees: bool, manages: bool) -> None:
     person = new_person(role)
-    key, client = new_key(person.tenant), visitor(server, person)
+    key, client = new_key(person.tenant, ["read", "write"]), visitor(server, person)
     for path in ("keys", f"keys/{key.id}"):
         page = client.get(person.path(path))
         assert page.status_code == (200 if sees else 403)
@@ -403,6 +403,20 @@ def test_roles(server: RunningServer, role: str, sees: bool, manages: bool) -> N
     if not manages:
         assert works(server, key.token)
         assert APIKey.objects.filter(tenant=person.tenant).count() == 1
+
+
+def test_nobody_gets_a_token_that_may_do_more_than_they(server: RunningServer) -> None:
+    developer, key = (person := new_person(Role.DEVELOPER)), new_key(person.tenant)
+    client = visitor(server, developer)
+    assert 'value="gateway"' in client.get(developer.path("keys/create")).text
+    assert 'value="admin"' not in client.get(developer.path("keys/create")).text
+    answer = client.post(developer.path("keys/create"), {**NEW, "scopes": ["read", "admin"]})
+    assert answer.status_code == 422
+    assert "Your role may not give &#x27;admin&#x27;." in answer.text
+    rotated = client.post(developer.path(f"keys/{key.id}/rotate"), {"overlap": "0"})
+    assert (rotated.status_code, "may not have the token" in rotated.text) == (403, True)
+    assert works(server, key.token)
+    assert APIKey.objects.filter(tenant=developer.tenant).count() == 1
 
 
 def test_keys_of_others_and_of_the_console_itself_do_not_exist(server: RunningServer, owner: Person) -> None:

@@ -1,9 +1,8 @@
-"""The docs are in step with the code: every setting, route, command and error code is described."""
+"""The docs are in step with the code: every route, command and error code is described."""
 
 import re
 from pathlib import Path
 
-import pytest
 from django.core.management import get_commands
 
 from cacheservice import errors
@@ -15,22 +14,6 @@ OURS = ("accounts", "billing", "cacheservice", "cacheservice.entries", "gateway"
 
 def documented(name: str) -> str:
     return (ROOT / "docs" / name).read_text()
-
-
-def variables() -> set[str]:
-    """What is read from the environment: all by settings.py but for the proxies."""
-    sources = [(ROOT / "cacheservice" / name).read_text() for name in ("settings.py", "addresses.py")]
-    return set(re.findall(r'environment\.(?:text|integer|switch|choice|networks)\("([A-Z_]+)"', "".join(sources)))
-
-
-@pytest.mark.parametrize("variable", sorted(variables()))
-def test_every_setting_is_described(variable: str) -> None:
-    assert f"| `{variable}` |" in documented("settings.md")
-
-
-def test_no_setting_is_described_that_does_not_exist() -> None:
-    described = set(re.findall(r"^\| `([A-Z_]+)` \|", documented("settings.md"), re.MULTILINE))
-    assert described == variables()
 
 
 def test_every_path_of_the_api_is_described() -> None:

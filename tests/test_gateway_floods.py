@@ -1,5 +1,6 @@
 """One request of one tenant must not hold up a process that serves them all, nor fill its memory."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from gateway.answers import Answer
+from gateway.errors import UpstreamFailed
+from gateway.flights import Flight, Flights
 from gateway.models import Kind
 from tests.client import connect, request_bytes
 from tests.conftest import server_environment
@@ -131,3 +135,32 @@ def test_readers_who_take_nothing_hold_a_bounded_memory(upstream: RunningUpstrea
         alone.upstream.wait_for_calls(40, 60)
         wait_for(lambda: len(alone.events(0)) >= 40, 100, "all have landed")
         assert worker_memory(alone.server) - before < 250 * MEGABYTE
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"text/event-stream"])
+def test_a_broken_answer_keeps_no_bytes_once_nobody_reads_it(content_type: bytes) -> None:
+    """The error that ended it has a traceback, which refers to who had the answer: a cycle that garbage collection
+    finds late."""
+    piece = b"data: 1\n\ndata: 2"
+
+    async def scenario() -> None:
+        flights = Flights(100)
+        answer = Answer(200, ((b"content-type", content_type),))
+
+        async def fly(flight: Flight) -> None:
+            flight.begin(answer)
+            flights.take(flight, len(piece))
+            answer.add(piece)
+            flight.end(UpstreamFailed(502, "upstream_too_large", "It is."))
+
+        flight = flights.start(None, fly)
+        with flights.reading(flight, cancel=False):
+            with pytest.raises(UpstreamFailed):
+                await flight.whole()
+            await flight.landed
+            kept = answer.events or answer.pieces
+            assert len(kept) == 1
+            assert answer.torn is (content_type == b"text/event-stream")
+        assert (kept, answer.torn) == ([], False)
+
+    asyncio.run(scenario())

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from accounts.models import random_id
+from billing import receipt_days
 from billing.models import Counts, Receipt, TagUsage, UsageRollup
 from cacheservice.entries import rollup as module
 from cacheservice.entries import tasks
 from cacheservice.entries.models import Entry, EntryStats, Tombstone
-from cacheservice.entries.rollup import drop_old, drop_orphaned_stats, drop_receipts, drop_tombstones, rollup
+from cacheservice.entries.rollup import drop_old, drop_orphaned_stats, drop_tombstones, rollup
 from tests.processes import ROOT, wait_for
 from tests.receipts import at_once, entry, receipt, replace, tombstone
 from tests.store_cast import database_dsn, query, scaled
@@ -438,27 +439,27 @@ def test_tombstones_stay_while_another_run_has_their_receipts_in_hand(tenant_id:
 def test_receipts_are_dropped_after_the_retention_and_usage_stays(
     tenant_id: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGES", 1)
+    monkeypatch.setattr(receipt_days, "PAGES", 1)
     settings.RECEIPT_RETENTION_DAYS = 10
-    drop_receipts()
+    receipt_days.drop_old()
     now = datetime.now(UTC)
     old, young = now - timedelta(days=10, minutes=1), now - timedelta(days=9, hours=23)
     # Over several pages of the table, and not in the order of time.
     receipts = [receipt(tenant_id, old if number % 3 else young, range(50)) for number in range(300)]
     Receipt.objects.bulk_create(receipts)
-    assert drop_receipts() == 0  # not folded
+    assert receipt_days.drop_old().receipts == 0  # not folded
     assert rollup() == 300
     late = receipt(tenant_id, old, hits=1)
     late.save(force_insert=True)
     totals = usage(tenant_id)
-    assert drop_receipts() == 200
+    assert receipt_days.drop_old().receipts == 200
     left = Receipt.objects.filter(tenant_id=tenant_id)
     assert {one.at for one in left} == {old, young}
     assert left.count() == 101
     assert usage(tenant_id) == totals
-    assert drop_receipts() == 0
+    assert receipt_days.drop_old().receipts == 0
     assert rollup() == 1
-    assert drop_receipts() == 1
+    assert receipt_days.drop_old().receipts == 1
 
 
 # The command and the tasks
@@ -488,7 +489,8 @@ def test_command(tenant_id: int) -> None:
     output = StringIO()
     call_command("rollup", stdout=output)
     assert output.getvalue() == (
-        "1 receipts folded.\n1 old receipts and the hit counts of 1 versions that are gone dropped.\n"
+        "1 receipts folded.\n"
+        "0 days of receipts, 1 receipts of no day, and the hit counts of 1 versions that are gone dropped.\n"
     )
     assert left(tenant_id) == (0, 1, 1, 0)
     assert set(stats(tenant_id)) == {1}
@@ -524,12 +526,12 @@ def test_plans_find_rows_by_index() -> None:
     versions = random.Random(0).sample(range(1, 3001), 500)
     Receipt.objects.bulk_create([receipt(tenant_id, NOON, versions[n::100]) for n in range(100)])
     query("analyze entry")
-    [(tenant_ids, ids)] = query(
-        "select array_agg(tenant_id), array_agg(id) from receipt where tenant_id = %s", [tenant_id]
+    [(tenant_ids, day, ids)] = query(
+        "select array_agg(tenant_id), max(id_day), array_agg(id) from receipt where tenant_id = %s", [tenant_id]
     )
     for statement in (module.FOLD_STATS, module.FOLD_TAGS):
         with connection.cursor() as cursor:
-            cursor.execute("explain " + statement, {"tenant_ids": tenant_ids, "ids": ids})
+            cursor.execute("explain " + statement, {"tenant_ids": tenant_ids, "day": day, "ids": ids})
             plan = "\n".join(line for (line,) in cursor.fetchall())
         assert "using entry_version on entry" in plan
         assert "Seq Scan on entry e" not in plan

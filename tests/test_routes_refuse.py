@@ -21,6 +21,7 @@ from tests.client import Answer, Client
 from tests.processes import RunningServer
 
 PUBLIC = {"openapi": "/api/v1/openapi.json", "docs": "/docs", "healthz": "/healthz", "readyz": "/readyz"}
+PUBLIC["metrics"] = "/metrics"  # on this machine; tests/test_metrics.py has who may see it
 VALUE = "only tenant A may see this"
 
 

@@ -312,7 +312,7 @@ def test_the_setting_of_allowed_networks_names_what_is_wrong(monkeypatch: pytest
     monkeypatch.setenv("CACHE_WEBHOOK_ALLOW_NETWORKS", "10.0.0.0/8, fd00::/8")
     assert len(environment.networks("CACHE_WEBHOOK_ALLOW_NETWORKS")) == 2
     monkeypatch.setenv("CACHE_WEBHOOK_ALLOW_NETWORKS", "10.0.0.1/8")
-    with pytest.raises(ImproperlyConfigured, match=r"CACHE_WEBHOOK_ALLOW_NETWORKS: .*has host bits set"):
+    with pytest.raises(ImproperlyConfigured, match=r"CACHE_WEBHOOK_ALLOW_NETWORKS: .*has bits beyond its prefix"):
         environment.networks("CACHE_WEBHOOK_ALLOW_NETWORKS")
 
 

@@ -1,4 +1,7 @@
-"""The data keys that this process has unwrapped, and how often it sealed with them."""
+"""The data keys that this process has unwrapped, and how often it sealed with them.
+
+What is unwrapped stays so: a key service that is down stops only what it has yet to unwrap, with a 503.
+"""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -46,7 +49,7 @@ class DataKeys:
     async def sealing(self, tenant_id: int) -> DataKey:
         """The tenant's current data key, as far as this process knows: the write itself checks that it still is.
 
-        Raises NoDataKey.
+        Raises NoDataKey, and MasterKeyUnavailable.
         """
         key = self._current.get(tenant_id)
         if key is None:
@@ -56,7 +59,7 @@ class DataKeys:
         return key
 
     async def opening(self, tenant_id: int, version: int) -> AESGCM:
-        """The data key that sealed a value of this tenant, current or not."""
+        """The data key that sealed a value of this tenant, current or not. Raises MasterKeyUnavailable."""
         cipher = self._keys.get((tenant_id, version))
         return cipher if cipher is not None else (await self._load(tenant_id, version)).cipher
 
@@ -88,16 +91,22 @@ class DataKeys:
             log.critical("data_key_missing", tenant_id=tenant_id, version=version)
             raise InternalError("The key that sealed this entry is gone; the operator has been told.")
         found, wrapped, master_key_id = row
+        known = self._keys.get((tenant_id, found))
+        if known is not None:  # it opened a value before it was to seal one
+            return DataKey(found, known)
         try:
-            if master_key_id not in self._master_keys:
-                self._master_keys = keyring.load()  # rotated while this process ran
-            plain = self._master_keys.unwrap(keyring.WrappedKey(wrapped, master_key_id), tenant_id, found)
+            plain = await keyring.in_thread(self._unwrap, keyring.WrappedKey(wrapped, master_key_id), tenant_id, found)
         except (keyring.CannotUnwrap, ImproperlyConfigured) as error:
             log.critical("data_key_does_not_unwrap", tenant_id=tenant_id, version=found, reason=str(error))
             raise InternalError("The key of this entry cannot be opened; the operator has been told.") from error
         key = DataKey(found, AESGCM(plain))
         _remember(self._keys, (tenant_id, found), key.cipher)
         return key
+
+    def _unwrap(self, key: keyring.WrappedKey, tenant_id: int, version: int) -> bytes:
+        if key.master_key_id not in self._master_keys:
+            self._master_keys = keyring.load()  # rotated while this process ran
+        return self._master_keys.unwrap(key, tenant_id, version)
 
 
 def _remember(cache: OrderedDict[Key, Value], key: Key, value: Value) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import structlog
 
+from cacheservice import metrics, tracing
 from cacheservice.entries.connection import Connection, Results, StatementError, Step
 from cacheservice.errors import InternalError, Unavailable
 
@@ -43,7 +44,7 @@ class Request:
     # they leave one of several connections to the others.
     locks: ClassVar[str | None] = None
     writes: Hashable | None = None  # what it changes: requests with an equal value go one after the other
-    __slots__ = ("alone", "future", "retries", "since")
+    __slots__ = ("alone", "future", "retries", "since", "span")
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -51,6 +52,7 @@ class Request:
         self.since = loop.time()
         self.retries = 0
         self.alone = False
+        self.span = tracing.current() if tracing.on else None
 
     statements: ClassVar[dict[bytes, bytes]]  # what a connection prepares for this kind
 
@@ -125,11 +127,19 @@ class Gatherer:
     def connected(self) -> bool:
         return bool(self._connections)
 
+    def measure(self) -> None:
+        busy = sum(connection.busy for connection in self._connections)
+        metrics.POOL_CONNECTIONS.set(len(self._connections), "store", "open")
+        metrics.POOL_CONNECTIONS.set(busy, "store", "busy")
+        metrics.POOL_WAITING.set(len(self._all_waiting()), "store")
+
     def submit(self, request: Request) -> asyncio.Future[Any]:
         """The request's outcome, when its batch has come back. Fails with Unavailable in bounded time."""
         if not self._connections:
+            metrics.UNAVAILABLE.add(1, "database_unreachable")
             request.fail(Unavailable("The database cannot be reached: try again shortly."))
         elif self._pending >= self._queue_limit:
+            metrics.UNAVAILABLE.add(1, "queue_full")
             request.fail(Unavailable(f"{self._pending} requests are waiting already: try again shortly."))
         else:
             self._pending += 1
@@ -182,10 +192,16 @@ class Gatherer:
 
     def _send(self, connection: Connection, batch: list[Request]) -> None:
         kind = type(batch[0])
+        span = tracing.statement(kind.__name__, (request.span for request in batch)) if tracing.on else None
 
         def done(results: Results, error: StatementError | None) -> None:
             if kind.locks is not None:
                 self._locking[kind.locks] -= 1
+            if error is None:
+                metrics.QUEUE_SECONDS.observe(connection.since - batch[0].since, kind.__name__)
+                metrics.STATEMENT_SECONDS.observe(self._loop.time() - connection.since, kind.__name__)
+            if span is not None:
+                tracing.end(span, "done" if error is None else error.sqlstate or "lost", failed=error is not None)
             if error is None:  # first the next batch: PostgreSQL works on it while this one's answers are made
                 self._release(connection)
                 self._settle(batch, results)
@@ -202,6 +218,7 @@ class Gatherer:
             return
         if kind.locks is not None:
             self._locking[kind.locks] += 1
+        metrics.BATCH_SIZE.observe(len(batch), kind.__name__)
         connection.send(steps, done)
 
     def _release(self, connection: Connection) -> None:
@@ -235,6 +252,7 @@ class Gatherer:
     def _settle_failure(self, connection: Connection, batch: list[Request], error: StatementError) -> None:
         """Decide, for a batch of which nothing was committed or whose outcome is unknown, what each request gets."""
         state = error.sqlstate
+        metrics.STATEMENT_FAILURES.add(1, _reason(state))
         if not state:
             self._in_doubt(batch)
         again: list[Request] = []
@@ -243,6 +261,7 @@ class Gatherer:
             if state in RETRIED and request.retries <= MAX_RETRIES:
                 again.append(request)
             elif not state or state in RECONNECT or state in TIMED_OUT or state in RETRIED:
+                metrics.UNAVAILABLE.add(1, "database_silent")
                 request.fail(Unavailable("The database did not answer: try again shortly."))
             elif len(batch) > 1:  # one request spoils the batch: find it by sending each alone
                 request.alone = True
@@ -301,7 +320,8 @@ class Gatherer:
                 if connection.busy and now - connection.since > self._statement_timeout + 1:
                     connection.close("the database did not answer in time")
             for request in self._all_waiting():
-                if now - request.since > self._queue_timeout:
+                if now - request.since > self._queue_timeout and not request.future.done():
+                    metrics.UNAVAILABLE.add(1, "queue_timeout")
                     request.fail(Unavailable("The service is overloaded: try again shortly."))
 
     def _all_waiting(self) -> list[Request]:
@@ -310,5 +330,17 @@ class Gatherer:
 
     def _fail_waiting(self, message: str) -> None:
         for request in self._all_waiting():
+            metrics.UNAVAILABLE.add(1, "database_unreachable")
             request.fail(Unavailable(message))
         self._next_batch()  # takes the ended ones, which are all, out of the queues
+
+
+def _reason(sqlstate: str) -> str:
+    """Why a statement failed, in a word."""
+    if not sqlstate:
+        return "connection_lost"
+    if sqlstate in RETRIED:
+        return "conflict"
+    if sqlstate in TIMED_OUT:
+        return "timeout"
+    return "reconnect" if sqlstate in RECONNECT else "error"

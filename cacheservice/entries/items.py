@@ -184,11 +184,11 @@ def hit_answer(key: str, hit: Hit) -> Answer:
 
 
 def charged_headers(hit: Hit) -> tuple[tuple[bytes, bytes], ...]:
-    return (*hit_headers(hit), (b"x-credits-charged", _credits(hit.charge.units)))
+    return (*hit_headers(hit), (b"x-credits-charged", credits_of(hit.charge.units)))
 
 
 @lru_cache(maxsize=64)
-def _credits(units: int) -> bytes:
+def credits_of(units: int) -> bytes:
     return credits(units).encode()
 
 

@@ -3,15 +3,17 @@
 It parses the request line and headers, has the store authenticate, and writes bytes; it holds no rule of its own.
 """
 
+from time import perf_counter
+
 import structlog
 from django.conf import settings
 
-from cacheservice import http
+from cacheservice import http, logs, metrics
 from cacheservice.entries import items, store
 from cacheservice.entries.callers import caller_of
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.store import Store
-from cacheservice.errors import AddressNeeded, APIError, InternalError, InvalidAPIKey
+from cacheservice.errors import AddressNeeded, APIError, InternalError, InvalidAPIKey, Unavailable
 from cacheservice.http import BodyReader, Receive, Scope, Send
 
 PREFIX = b"/api/v1/cache/"
@@ -25,8 +27,10 @@ def takes(scope: Scope) -> bool:
 
 async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader) -> None:
     """Answer one item request."""
+    began = perf_counter()
     headers = dict(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
+    logs.request_id.set(request_id)
     entries: Store | None = None
     caller: Caller | None = None
     try:
@@ -55,6 +59,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
     if caller is not None and caller.rate is not None and answer.status != InvalidAPIKey.status:
         answer = answer._replace(headers=(*answer.headers, *http.rate_headers(caller.rate)))
     sent = await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+    metrics.count_request("lane", "item", scope["method"], answer.status if sent else Unavailable.status, began)
     if not sent and entries is not None and answer.charge is not None:
         await entries.refund(answer.charge)
 

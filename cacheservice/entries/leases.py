@@ -19,6 +19,7 @@ from typing import TypeAlias
 import psycopg
 import structlog
 
+from cacheservice import metrics
 from cacheservice.entries.sql import LEASE_CHANNEL
 from cacheservice.errors import APIError
 
@@ -89,7 +90,12 @@ class Waiting:
         self._look = look
         self._spots: dict[Place, Spot] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._listening = False
         self._closing = False
+
+    def measure(self) -> None:
+        metrics.LEASE_WAITERS.set(sum(len(spot.waiters) for spot in self._spots.values()))
+        metrics.LEASE_LISTENING.set(self._listening)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look_regularly())]
@@ -128,15 +134,18 @@ class Waiting:
                     if self._closing:  # the cancellation got lost: Python 3.11's wait_for may swallow it
                         return
                     await connection.execute(b"listen " + LEASE_CHANNEL.encode())
+                    self._listening = True
                     async for notification in connection.notifies():
                         self._notified(notification.payload)
             except psycopg.Error as error:  # until it is back, `_look_regularly` serves the waiters
                 log.warning("leases_not_listening", reason=error.sqlstate or type(error).__name__)
+            self._listening = False
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def _notified(self, payload: str) -> None:
         """`<kind> <tenant> <space> <key>`; see sql.py."""
         kind, tenant_id, space, key = payload.split(" ", 3)
+        metrics.LEASE_NOTIFICATIONS.add(1, kind)
         if kind == "all":
             for place in [place for place in self._spots if place[:2] == (int(tenant_id), int(space))]:
                 self._spots[place].free()

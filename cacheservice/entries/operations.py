@@ -9,6 +9,7 @@ the API key has got an allow-list that this process did not know of.
 
 import hmac
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import Enum, IntEnum
@@ -36,6 +37,7 @@ from cacheservice.errors import (
 
 INLINE_BYTES = 64 * 1024  # a larger value is fetched apart from the batch, so that it delays nobody else
 POSTGRES_EPOCH_MICROSECONDS = 946_684_800_000_000  # 2000-01-01, from which PostgreSQL counts
+POSTGRES_EPOCH_DAYS = 10_957
 TAG_SEPARATOR = "\x1f"  # tags hold no control characters
 
 
@@ -171,9 +173,10 @@ class Operation(Request):
 
 
 class Read(Operation):
-    """Outcome: Found, or None for a miss. A wanted hit is charged, with the receipt `receipt_id`. Raises Limited."""
+    """Outcome: Found, or None for a miss. A wanted hit is charged, with the receipt `receipt_id` of `receipt_day`,
+    which is counted from 2000-01-01. Raises Limited."""
 
-    __slots__ = ("receipt_id", "wanted")
+    __slots__ = ("receipt_day", "receipt_id", "wanted")
     name, scope = b"read", "read"
     locks = "account"
     statements = {b"read": sql.READ}
@@ -181,7 +184,7 @@ class Read(Operation):
     def __init__(self, caller: Caller, space: int, key: str, wanted: bool) -> None:
         super().__init__(caller, space, key)
         self.wanted = wanted
-        self.receipt_id = 0
+        self.receipt_id = self.receipt_day = 0
 
     @classmethod
     def encode(cls, batch: list[Any]) -> list[Step]:
@@ -195,11 +198,11 @@ class Read(Operation):
     def _step(
         cls, batch: list[Any], callers: tuple[bytes, ...], ordinals: list[int], places: tuple[bytes, ...]
     ) -> list[Step]:
-        first_id = random_id()
+        first_id, day = random_id(), int(time.time()) // 86_400 - POSTGRES_EPOCH_DAYS
         for read, ordinal in zip(batch, ordinals, strict=True):
-            read.receipt_id = first_id + ordinal
+            read.receipt_id, read.receipt_day = first_id + ordinal, day
         wanted = bools([read.wanted for read in batch])
-        return [(cls.name, (*callers, *places, wanted, _READ_BIT, _INLINE, _INT8.pack(first_id)))]
+        return [(cls.name, (*callers, *places, wanted, _READ_BIT, _INLINE, _INT8.pack(first_id), _DATE.pack(day)))]
 
     def read_row(self, value: Any, row: int) -> None:
         version = value(row, 6)
@@ -529,7 +532,7 @@ class LookUp(Request):
 _INLINE = struct.pack("!i", INLINE_BYTES)
 _READ_BIT = struct.pack("!h", SCOPE_BITS["read"])
 _NOTHING, _NO_TEXTS = int4s([]), texts([])
-_INT8 = struct.Struct("!q")
+_INT8, _DATE = struct.Struct("!q"), struct.Struct("!i")
 
 
 def _callers(batch: list[Any]) -> tuple[tuple[bytes, ...], list[int], tuple[bytes, ...]]:

@@ -6,6 +6,7 @@ import structlog
 
 from billing import reconciliation
 from billing.reconciliation import Checked, Difference
+from cacheservice import metrics_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -41,4 +42,6 @@ def reconcile(tenant_id: int | None = None) -> Reconciled:
     for found in differences:
         numbers = {"expected": f"{found.expected:f}", "actual": f"{found.actual:f}"}
         log.critical("reconciliation_difference", **{**found._asdict(), **numbers})
+    if tenant_id is None:
+        metrics_tasks.note_found(metrics_tasks.RECONCILIATION, len(differences))
     return Reconciled(checked, differences)

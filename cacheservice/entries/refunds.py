@@ -11,7 +11,8 @@ What cannot be booked now is tried again until it can; a process that is killed 
 
 import asyncio
 from collections import deque
-from typing import NamedTuple
+from datetime import date, timedelta
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -22,15 +23,26 @@ from cacheservice.errors import APIError
 
 log = structlog.get_logger(__name__)
 
+EPOCH: Final = date(2000, 1, 1)  # from which PostgreSQL counts days
 MOST_OPEN = 100_000
 PAUSE_SECONDS = 1.0
+
+
+class Named(NamedTuple):
+    """What names a receipt."""
+
+    tenant_id: int
+    day: int  # since 2000-01-01: the one that its process sent with the id
+    receipt_id: int
+
+    def parameters(self) -> dict[str, Any]:
+        return {**self._asdict(), "day": EPOCH + timedelta(self.day)}
 
 
 class Charge(NamedTuple):
     """What a hit was charged, and by which receipt."""
 
-    tenant_id: int
-    receipt_id: int
+    receipt: Named
     units: int
     cost: str | None  # USD that the hit counts as saved
     version: int
@@ -43,15 +55,12 @@ class _Refund(NamedTuple):
     charge: Charge
 
 
-_Doubt = tuple[int, int]  # tenant, receipt
-
-
 class Refunds:
     """Books refunds, one after the other."""
 
     def __init__(self, side: SidePool) -> None:
         self._side = side
-        self._open: deque[_Refund | _Doubt] = deque()
+        self._open: deque[_Refund | Named] = deque()
         self._some = asyncio.Event()
 
     def start(self) -> None:
@@ -76,14 +85,15 @@ class Refunds:
             log.warning("refund_postponed", reason=error.message)
             self._add(refund)
 
-    def look_up(self, doubts: set[tuple[int, int]]) -> None:
-        """Receipts (tenant, id) that may have been committed: refund those that were."""
+    def look_up(self, doubts: set[Named]) -> None:
+        """Receipts that may have been committed: refund those that were."""
         for doubt in doubts:
             self._add(doubt)
 
-    def _add(self, one: _Refund | _Doubt) -> None:
+    def _add(self, one: _Refund | Named) -> None:
         if len(self._open) >= MOST_OPEN:
-            log.error("refund_given_up", tenant_id=one[0] if not isinstance(one, _Refund) else one.charge.tenant_id)
+            receipt = one.charge.receipt if isinstance(one, _Refund) else one
+            log.error("refund_given_up", tenant_id=receipt.tenant_id)
             return
         self._open.append(one)
         self._some.set()
@@ -102,14 +112,13 @@ class Refunds:
                     self._open.popleft()
             self._some.clear()
 
-    async def _book(self, one: _Refund | _Doubt) -> None:
+    async def _book(self, one: _Refund | Named) -> None:
         if isinstance(one, _Refund):
             charge = one.charge
             await self._side.rows(
                 sql.REFUND_HIT,
                 {
-                    "tenant_id": charge.tenant_id,
-                    "receipt_id": charge.receipt_id,
+                    **charge.receipt.parameters(),
                     "id": one.id,
                     "units": charge.units,
                     "saved": charge.cost or "0",
@@ -117,8 +126,6 @@ class Refunds:
                 },
             )
             return
-        tenant_id, receipt_id = one
-        parameters = {"tenant_id": tenant_id, "receipt_id": receipt_id}
-        if not await self._side.rows(sql.CANCEL, parameters):
-            await self._side.rows(sql.REFUND_RECEIPT, parameters)
-            log.info("receipt_refunded", tenant_id=tenant_id, receipt_id=receipt_id)
+        if not await self._side.rows(sql.CANCEL, one.parameters()):
+            await self._side.rows(sql.REFUND_RECEIPT, one.parameters())
+            log.info("receipt_refunded", tenant_id=one.tenant_id, receipt_id=one.receipt_id)

@@ -42,7 +42,7 @@ def reseal(tenant: Tenant, progress: Progress | None = None, deadline: float = m
     An entry that does not open stays as it is, with an alert, and keeps its data key from being retired.
     """
     tenant.refresh_from_db()
-    ciphers = _ciphers(tenant)
+    ciphers = ciphers_of(tenant)
     count, space, key = 0, -1, ""
     while time.monotonic() < deadline and (
         rows := _rows(sql.STALE, tenant_id=tenant.id, space=space, key=key, limit=PAGE)
@@ -81,7 +81,8 @@ def _reseal_one(identity: crypto.Identity, size: int, ciphers: dict[int, AESGCM]
     return bool(_rows(sql.RESEAL, **place, value=fresh, data_key_version=current))
 
 
-def _ciphers(tenant: Tenant) -> dict[int, AESGCM]:
+def ciphers_of(tenant: Tenant) -> dict[int, AESGCM]:
+    """All of its data keys by their version."""
     master_keys = keyring.load()
     return {
         data_key.version: AESGCM(

@@ -10,13 +10,14 @@ cannot wait for each other in a circle.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError, transaction
 
+from billing import receipt_days
+from billing.receipt_days import Dropped
 from billing.rows import django_rows
 
 # Receipts in a transaction, fitted to the time that the last ones took: hits of entries with many tags take far longer.
@@ -25,7 +26,6 @@ FIRST_CHUNK, LEAST, MOST = 100, 10, 8000
 AIM_SECONDS = 0.5  # for a transaction, which nobody waits for
 REFUNDED_WITHIN = timedelta(hours=1)  # so long ago may be what a new receipt tells of (`billing/sql.py`)
 SEEN_WITHIN = timedelta(minutes=1)  # a receipt's transaction has ended; its statements are cut off far sooner
-PAGES = 1000  # of the receipts' table, in a transaction that drops old ones
 STATS = 1000  # rows, in a transaction that drops orphaned ones
 
 log = structlog.get_logger(__name__)
@@ -34,15 +34,16 @@ Progress = Callable[[int], None]
 # What a crash undoes is done again. Compiling statements that run for a moment would not pay.
 SHORT: Final = "set local synchronous_commit = off; set local jit = off"
 
-# Marks the next receipts as folded; their tenants and ids as two arrays.
+# Marks the next receipts of a day as folded; their tenants and ids as two arrays. Of one day, here and below: then only
+# that day's table is planned for and opened.
 CLAIM: Final = """
 with chunk as materialized (
   select tenant_id, id from receipt
-  where not folded and (%(tenant_id)s::bigint is null or tenant_id = %(tenant_id)s)
+  where not folded and id_day = %(day)s and (%(tenant_id)s::bigint is null or tenant_id = %(tenant_id)s)
   order by tenant_id limit %(limit)s for update skip locked
 ),
 claimed as (
-  update receipt r set folded = true from chunk c where r.tenant_id = c.tenant_id and r.id = c.id
+  update receipt r set folded = true from chunk c where r.tenant_id = c.tenant_id and r.id_day = %(day)s and r.id = c.id
   returning r.tenant_id, r.id
 )
 select coalesce(array_agg(tenant_id), '{}'), coalesce(array_agg(id), '{}') from claimed
@@ -57,7 +58,7 @@ insert into usage_rollup as u (tenant_id, period, api_key_id, start, hits, misse
 select r.tenant_id, p.period, r.api_key_id, p.start, sum(r.hits), sum(r.misses), sum(r.writes), sum(r.duplicates),
        sum(r.deletes), sum(r.units), sum(r.saved), sum(r.storage_delta), sum(r.storage_moment)
 from unnest(%(tenant_ids)s::bigint[], %(ids)s::bigint[]) as c (tenant_id, id)
-join receipt r on r.tenant_id = c.tenant_id and r.id = c.id
+join receipt r on r.tenant_id = c.tenant_id and r.id_day = %(day)s and r.id = c.id
 cross join lateral (
   values (0::smallint, date_trunc('hour', r.at, 'UTC')), (1::smallint, date_trunc('day', r.at, 'UTC')),
          (2::smallint, date_trunc('month', r.at, 'UTC'))
@@ -81,7 +82,7 @@ from (
   select r.tenant_id, v.version, sum(case when r.hits < 0 then -1 else 1 end) as hits,
          coalesce(max(r.at) filter (where r.hits > 0), 'epoch') as last_hit_at
   from unnest(%(tenant_ids)s::bigint[], %(ids)s::bigint[]) as c (tenant_id, id)
-  join receipt r on r.tenant_id = c.tenant_id and r.id = c.id
+  join receipt r on r.tenant_id = c.tenant_id and r.id_day = %(day)s and r.id = c.id
   cross join lateral unnest(r.versions) as v (version)
   group by r.tenant_id, v.version
 ) h
@@ -100,7 +101,7 @@ from (
   select r.tenant_id, (r.at at time zone 'UTC')::date as day, v.version,
          sum(case when r.hits < 0 then -1 else 1 end) as hits
   from unnest(%(tenant_ids)s::bigint[], %(ids)s::bigint[]) as c (tenant_id, id)
-  join receipt r on r.tenant_id = c.tenant_id and r.id = c.id
+  join receipt r on r.tenant_id = c.tenant_id and r.id_day = %(day)s and r.id = c.id
   cross join lateral unnest(r.versions) as v (version)
   group by r.tenant_id, day, v.version
 ) h
@@ -127,16 +128,6 @@ with needless as materialized (
   for update skip locked
 )
 delete from entry_tombstone d using needless n where d.tenant_id = n.tenant_id and d.version = n.version
-"""
-
-# How many pages the receipts' table has.
-PAGES_OF_RECEIPTS: Final = "select pg_relation_size('receipt') / current_setting('block_size')::bigint"
-
-# Folded receipts on the pages [first, end) from before the retention; one row each.
-DROP_RECEIPTS: Final = """
-delete from receipt
-where ctid >= %(first)s::tid and ctid < %(end)s::tid and folded and at < now() - %(retention)s::interval
-returning 1
 """
 
 # Of the next rows behind (tenant_id, version), drops those whose entry is gone: how many, and the last row looked at.
@@ -183,53 +174,43 @@ def rollup(*, seconds: float = 50.0, progress: Progress | None = None) -> int:
 
 
 def _fold(tenant_id: int | None, deadline: float, progress: Progress | None) -> int:
-    """Chunk by chunk: of one tenant, or of all."""
+    """Day by day, chunk by chunk: of one tenant, or of all."""
     folded, limit = 0, FIRST_CHUNK
-    while time.monotonic() < deadline:
+    days = receipt_days.days()
+    while days and time.monotonic() < deadline:
         began = time.monotonic()
-        count = _fold_chunk(tenant_id, limit)
+        count = _fold_chunk(tenant_id, days[0], limit)
         folded += count
-        if progress is not None:
+        if progress is not None and count:
             progress(folded)
         if count < limit:
-            break
-        limit = max(LEAST, min(MOST, int(limit * AIM_SECONDS / max(time.monotonic() - began, 0.001))))
+            days = days[1:]
+        else:
+            limit = max(LEAST, min(MOST, int(limit * AIM_SECONDS / max(time.monotonic() - began, 0.001))))
     return folded
 
 
-def _fold_chunk(tenant_id: int | None, limit: int) -> int:
+def _fold_chunk(tenant_id: int | None, day: date, limit: int) -> int:
     with _short_transaction():
-        [(tenant_ids, ids)] = django_rows(CLAIM, {"tenant_id": tenant_id, "limit": limit})
-        for statement in (FOLD_USAGE, FOLD_STATS, FOLD_TAGS):
-            django_rows(statement, {"tenant_ids": tenant_ids, "ids": ids})
+        [(tenant_ids, ids)] = django_rows(CLAIM, {"tenant_id": tenant_id, "day": day, "limit": limit})
+        if ids:
+            for statement in (FOLD_USAGE, FOLD_STATS, FOLD_TAGS):
+                django_rows(statement, {"tenant_ids": tenant_ids, "day": day, "ids": ids})
     return len(ids)
 
 
-def drop_old() -> tuple[int, int]:
-    """Drop what nobody will read again; returns how many receipts, and hit counts of versions that are gone."""
+def drop_old() -> tuple[Dropped, int]:
+    """Drop what nobody will read again; returns the receipts, and how many hit counts of versions that are gone. And
+    make the days to come."""
+    receipt_days.make_ahead()
     drop_tombstones()
-    return drop_receipts(), drop_orphaned_stats()
+    return receipt_days.drop_old(), drop_orphaned_stats()
 
 
 def drop_tombstones() -> None:
     """Drop the tombstones of which every hit is folded, those of refunds to come included."""
     with _short_transaction():
         django_rows(DROP_TOMBSTONES, {"seen_within": SEEN_WITHIN, "refunded_within": REFUNDED_WITHIN})
-
-
-def drop_receipts() -> int:
-    """Drop folded receipts after their retention; returns how many.
-
-    Goes once through the whole table, page by page: neither its ids nor its pages are in the order of time for long.
-    """
-    dropped = 0
-    retention = timedelta(days=settings.RECEIPT_RETENTION_DAYS)
-    [(pages,)] = django_rows(PAGES_OF_RECEIPTS, {})
-    for first in range(0, pages, PAGES):
-        with _short_transaction():
-            place = {"first": f"({first},0)", "end": f"({first + PAGES},0)"}
-            dropped += len(django_rows(DROP_RECEIPTS, {**place, "retention": retention}))
-    return dropped
 
 
 def drop_orphaned_stats() -> int:

@@ -15,6 +15,7 @@ import psycopg_pool
 import structlog
 from django.conf import settings
 
+from cacheservice import metrics
 from cacheservice.entries import sql
 from cacheservice.errors import InternalError, Unavailable
 
@@ -28,6 +29,7 @@ class SidePool:
     """Runs statements, each its own transaction or several in one. `name` is its connections' in PostgreSQL's views."""
 
     def __init__(self, conninfo: str, name: str) -> None:
+        self._name = name
         self._pool = psycopg_pool.AsyncConnectionPool(
             conninfo,
             min_size=0,
@@ -50,6 +52,13 @@ class SidePool:
 
     async def close(self) -> None:
         await self._pool.close()
+
+    def measure(self) -> None:
+        found = self._pool.get_stats()
+        size = found["pool_size"]
+        metrics.POOL_CONNECTIONS.set(size, self._name, "open")
+        metrics.POOL_CONNECTIONS.set(size - found["pool_available"], self._name, "busy")
+        metrics.POOL_WAITING.set(found["requests_waiting"], self._name)
 
     async def rows(
         self, statement: str, parameters: Mapping[str, Any], *, lock_tenant: int | None = None
@@ -79,6 +88,8 @@ class SidePool:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("side_statement_unavailable", reason=type(error).__name__)
+            if (cause := f"pool_{self._name}") in metrics.CAUSES:  # else it is a replica's, and the primary answers
+                metrics.UNAVAILABLE.add(1, cause)
             raise Unavailable("The database cannot be reached: try again shortly.") from error
         except psycopg.Error as error:
             log.exception("side_statement_failed", sqlstate=error.sqlstate)

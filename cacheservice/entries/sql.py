@@ -160,8 +160,10 @@ metered as (
     bytes = m.bytes + excluded.bytes, moment = m.moment + excluded.moment
 ),
 receipts as (
-  insert into receipt (tenant_id, id, api_key_id, at, writes, duplicates, deletes, storage_delta, storage_moment)
-  select tenant_id, {first_id} + n, api_key_id, at, writes, duplicates, deletes, delta, moment from booked
+  insert into receipt (tenant_id, id_day, id, api_key_id, at, writes, duplicates, deletes, storage_delta,
+                       storage_moment)
+  select tenant_id, {_TODAY.decode()}, {first_id} + n, api_key_id, at, writes, duplicates, deletes, delta, moment
+  from booked
 ),
 buried as (
   insert into entry_tombstone (tenant_id, version, tags, cost, at)
@@ -217,8 +219,8 @@ _LIVE: Final = (
 # A receipt for each caller of a batch of reads, of what was `paid`.
 _READ_RECEIPTS: Final = b"""
 receipts as (
-  insert into receipt (tenant_id, id, api_key_id, at, hits, misses, units, saved, versions)
-  select tenant_id, $13::bigint + caller, api_key_id, statement_timestamp(), count(version),
+  insert into receipt (tenant_id, id_day, id, api_key_id, at, hits, misses, units, saved, versions)
+  select tenant_id, $14::date, $13::bigint + caller, api_key_id, statement_timestamp(), count(version),
          count(*) - count(version), count(version) * (select hit from price), coalesce(sum(cost), 0),
          array_agg(version) filter (where version is not null)
   from paid where outcome = 0 and wanted group by tenant_id, api_key_id, caller
@@ -226,9 +228,9 @@ receipts as (
 
 # ... $6 the request's caller (ordinal), $7 later, $8 space, $9 key, $10 whether the value is wanted, $11 the scope bit
 # needed, $12 largest value to give inline: a larger one is null here and fetched apart with VALUE, $13 the id before
-# the first receipt's. This is the short way of those who may read as much as they like: where the API key has a rate or
-# a credit limit or an allow-list, or a prepaid balance does not pay for all of the tenant's hits, nothing is done (10),
-# and LIMITED_READ decides. It takes two thirds of that one's time.
+# the first receipt's, $14 the ids' day. This is the short way of those who may read as much as they like: where the API
+# key has a rate or a credit limit or an allow-list, or a prepaid balance does not pay for all of the tenant's hits,
+# nothing is done (10), and LIMITED_READ decides. It takes two thirds of that one's time.
 READ: Final = (
     _HOLDING_UNLISTED
     + b""",
@@ -782,6 +784,15 @@ update entry set value = %(value)s, data_key_version = %(data_key_version)s
 where tenant_id = %(tenant_id)s and space = %(space)s and key = %(key)s and version = %(version)s
   and data_key_version < %(data_key_version)s
 returning key
+"""
+
+# A tenant's live entries in the order of their keys, for a cursor; without `values` null in the place of each.
+EXPORT: Final = """
+select e.key, case when %(values)s then e.value end, e.data_key_version, e.size, e.content_type, e.tags, e.cost,
+       e.version, e.created_at, e.expires_at
+from entry e
+where e.tenant_id = %(tenant_id)s and e.space = %(space)s and e.expires_at > statement_timestamp()
+order by e.key
 """
 
 SEALED_WITH: Final = """

@@ -16,7 +16,8 @@ from django.conf import settings
 
 from accounts import sql as accounts_sql
 from accounts import tokens
-from cacheservice.entries import browsing, collection, crypto, purge, sql
+from cacheservice import metrics
+from cacheservice.entries import browsing, collection, crypto, pooler, purge, sql
 from cacheservice.entries.browsing import Viewed
 from cacheservice.entries.collection import Selection
 from cacheservice.entries.datakeys import DataKey, DataKeys, NoDataKey
@@ -42,7 +43,8 @@ from cacheservice.entries.operations import (
     Write,
     Written,
 )
-from cacheservice.entries.refunds import Charge, Refunds
+from cacheservice.entries.refunds import Charge, Named, Refunds
+from cacheservice.entries.replica import Reading, Replica
 from cacheservice.entries.requests import NO_CONDITION, Condition, NewEntry
 from cacheservice.entries.side import SidePool
 from cacheservice.errors import (
@@ -61,6 +63,7 @@ NOTED_UNOPENABLE = 10_000  # versions that a process remembers to have noted
 FLUSH_SECONDS = 60
 THREAD_FROM_BYTES = 256 * 1024  # sealing more than this would hold the loop for over a millisecond
 ATTEMPTS = 3
+_SPACES = {int(space): space.name.lower() for space in Space}  # in metrics
 
 
 class Hit(NamedTuple):
@@ -117,6 +120,7 @@ class Store:
         )
         self._side = SidePool(conninfo, "side")  # large values and data keys
         self._scans = SidePool(conninfo, "scans")  # lists and bulk deletes: no hit waits for those
+        self._replica = Replica(settings.REPLICA_URL, self._side) if settings.REPLICA_URL else None
         self._refunds = Refunds(self._side)
         self._waiting = Waiting(conninfo, self._look)
         self._data_keys = DataKeys(self._fetch_data_key)
@@ -127,6 +131,8 @@ class Store:
     async def start(self) -> None:
         await self._side.open()
         await self._scans.open()
+        if self._replica is not None:
+            await self._replica.start()
         await self._gatherer.start()
         self._refunds.start()
         self._waiting.start()
@@ -140,10 +146,21 @@ class Store:
         await self._refunds.close()
         await self._side.close()
         await self._scans.close()
+        if self._replica is not None:
+            await self._replica.close()
 
     @property
     def connected(self) -> bool:
         return self._gatherer.connected
+
+    def measure(self) -> None:
+        """Sets the gauges of what it holds."""
+        for each in (self._gatherer, self._side, self._scans, self._waiting):
+            each.measure()
+        if self._replica is not None:
+            lag = self._replica.lag
+            metrics.REPLICA_USED.set(lag is not None)
+            metrics.REPLICA_LAG.set(lag or 0)
 
     # Who asks
 
@@ -203,8 +220,10 @@ class Store:
                 read = LimitedRead(caller, space, key, wanted, requests)
                 found = await self._run(read)
             if found is None:
+                metrics.MISSES.add(wanted, _SPACES[space])
                 return None
-            charge = Charge(caller.tenant_id, read.receipt_id, found.units, found.cost, found.version)
+            receipt = Named(caller.tenant_id, read.receipt_day, read.receipt_id)
+            charge = Charge(receipt, found.units, found.cost, found.version)
             value: bytes | None = b""
             if wanted:
                 try:
@@ -215,6 +234,7 @@ class Store:
                 if value is None:  # replaced since the statement: read what is there now
                     await self.refund(charge)
                     continue
+                metrics.HITS.add(1, _SPACES[space])
             return Hit(
                 found.version, found.size, found.created_at, found.expires_at, found.content_type, value or b"", charge
             )
@@ -305,6 +325,7 @@ class Store:
                 await self.book_expired(caller.tenant_id)
                 alone, refusal = True, error.refusal
                 continue
+            metrics.WRITES.add(1, _SPACES[space])
             return Stored(version, size, written.created_at, written.expires_at, written.replaced)
         raise refusal
 
@@ -334,6 +355,7 @@ class Store:
         """Whether a live entry was deleted; a lease on the key is void then. With `lease`, a token, nothing is deleted:
         the lease is given back, to whoever waits for it."""
         deleted: bool = await self._run(Delete(caller, space, key, condition, lease))
+        metrics.DELETES.add(deleted, _SPACES[space])
         return deleted
 
     async def open(self, tenant_id: int, key: str) -> tuple[Viewed, bytes] | None:
@@ -353,7 +375,9 @@ class Store:
     # Many entries
 
     async def delete_selected(self, caller: Caller, selection: Selection) -> int:
-        return await collection.delete(self._scans, caller, selection)
+        deleted = await collection.delete(self._scans, caller, selection)
+        metrics.DELETES.add(deleted, _SPACES[Space.TENANT])
+        return deleted
 
     async def book_expired(self, tenant_id: int) -> None:
         """Remove the tenant's expired entries and book their storage."""
@@ -366,6 +390,10 @@ class Store:
     async def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of a report, which may take long."""
         return await self._scans.rows(statement, parameters)
+
+    def reading(self, *, fresh: bool = False) -> Reading:
+        """For lists and reports that may be some seconds behind (`replica.py`), unless they are to be `fresh`."""
+        return Reading(self._scans, None if fresh else self._replica)
 
     # Inside
 
@@ -438,7 +466,9 @@ class Store:
 
     def _reads_in_doubt(self, batch: list[Any]) -> None:
         """What they may have been charged is looked up, and refunded: nobody got a value for it."""
-        self._refunds.look_up({(read.caller.tenant_id, read.receipt_id) for read in batch if isinstance(read, Read)})
+        self._refunds.look_up(
+            {Named(one.caller.tenant_id, one.receipt_day, one.receipt_id) for one in batch if isinstance(one, Read)}
+        )
 
     async def _open(self, identity: crypto.Identity, sealed: bytes, size: int) -> bytes:
         cipher = await self._data_keys.opening(identity.tenant_id, identity.data_key_version)
@@ -519,9 +549,16 @@ def current() -> Store:
     return _current
 
 
+def measure() -> None:
+    """Sets the gauges of this process's store, if it has one."""
+    if _current is not None:
+        _current.measure()
+
+
 async def start() -> None:
-    """Make and start this process's store on the running loop."""
+    """Make and start this process's store on the running loop. Raises ImproperlyConfigured."""
     global _current
+    await pooler.refuse(settings.DATABASE_DSN)
     _current = Store(settings.DATABASE_DSN)
     await _current.start()
 

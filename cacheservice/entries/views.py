@@ -79,7 +79,7 @@ class CollectionView(APIView):
         selection = Selection.parse(parameters)
         cursor = Cursor.decode(parameters["cursor"][0], selection) if "cursor" in parameters else None
         page = async_to_sync(collection.page)(
-            store.current(),
+            self.reading(request),
             caller_of(request).tenant_id,
             selection,
             requests.parse_limit(parameters),

@@ -9,6 +9,7 @@ from billing.invoice_sql import NOW
 from billing.models import Account
 from billing.reports import Report
 from billing.rows import django_rows
+from cacheservice.entries.replica import command_rows
 
 
 class Command(BaseCommand):
@@ -29,9 +30,11 @@ class Command(BaseCommand):
                 raise ValueError(f"month: {months.wire(month)} has not begun; give {months.wire(running)} or earlier.")
             if tenant is None:
                 ids = list(Account.objects.order_by("tenant_id").values_list("tenant_id", flat=True))
-                self._show(reports.of_all(django_rows, ids, month), options["csv"])
+                with command_rows() as rows:
+                    self._show(reports.of_all(rows, ids, month), options["csv"])
                 return
-            draft, report, invoice = reports.of_tenant(django_rows, tenant.id, month)
+            with command_rows() as rows:
+                draft, report, invoice = reports.of_tenant(rows, tenant.id, month)
         except ValueError as error:
             raise CommandError(str(error)) from None
         self._show(report, options["csv"])

@@ -16,7 +16,10 @@ class Command(BaseCommand):
         folded = rollup(seconds=options["seconds"], progress=self._show)
         self.stdout.write(f"{folded} receipts folded.")
         receipts, stats = drop_old()
-        self.stdout.write(f"{receipts} old receipts and the hit counts of {stats} versions that are gone dropped.")
+        self.stdout.write(
+            f"{receipts.days} days of receipts, {receipts.receipts} receipts of no day, and the hit counts of {stats} "
+            "versions that are gone dropped."
+        )
 
     def _show(self, folded: int) -> None:
         if self.stderr.isatty():
