@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import beats, cuts, kills, midnight, oracle, races
+from tests.faults import beats, cuts, kills, midnight, oracle, races, revocations, rotations
 from tests.faults.outcome import Outcome
+from tests.processes import RunningServer
 from tests.store_cast import scaled
 
 SEED = int(os.environ.get("CACHE_FAULTS_SEED", "1"))
@@ -69,4 +70,23 @@ def test_requests_over_midnight_are_each_in_one_day(request: pytest.FixtureReque
 
 def test_tasks_that_run_twice_have_their_effects_once(request: pytest.FixtureRequest) -> None:
     outcome = beats.two_beats(scaled(1, 50), SEED)
+    check(outcome, request)
+
+
+def test_killed_rotations_leave_everything_readable(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    outcome = rotations.rotation_kills(scaled(2, 60), SEED, tmp_path)
+    check(outcome, request)
+    assert outcome.seen["reads by others meanwhile"] > 10 * outcome.count
+
+
+def test_deleted_tenants_open_nowhere(request: pytest.FixtureRequest) -> None:
+    outcome = rotations.deleted_tenants(scaled(2, 200), SEED)
+    check(outcome, request)
+    assert len(outcome.seen) == 2
+
+
+def test_revoked_keys_are_refused_by_every_process(
+    request: pytest.FixtureRequest, server: RunningServer, server_without_lane: RunningServer
+) -> None:
+    outcome = revocations.revocations(scaled(3, 500), SEED, [server, server_without_lane])
     check(outcome, request)
