@@ -32,7 +32,7 @@ def get(person: Person, page: str) -> Any:
     client = Client()
     client.handler = _Handler(enforce_csrf_checks=False)
     client.cookies[settings.SESSION_COOKIE_NAME] = person.session
-    with patch.object(reports, "rows", django_rows):
+    with patch.multiple(reports, rows=django_rows, statistics=django_rows):
         return client.get(person.path(page))
 
 

@@ -223,7 +223,7 @@ def test_a_new_key_has_what_the_form_says(server: RunningServer, owner: Person) 
         ("name", "a\tb", "Leave out control characters"),
         ("name", "a\x00b", "Null characters are not allowed."),
         ("scopes", [], "Choose at least one."),
-        ("scopes", ["read", "root"], "root is not one of the available choices."),
+        ("scopes", ["read", "root"], "Your role may not give &#x27;root&#x27;"),
         ("expires_at", "2020-01-01T00:00", "This has passed"),
         ("expires_at", "tomorrow", "Give a date and a time, such as 2027-01-31 12:00"),
         ("requests_per_minute", "0", "Give a whole number from 1 to 1,000,000"),

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.test import override_settings
 from psycopg.conninfo import make_conninfo
 from pytest_django import Settings
 
@@ -37,7 +38,9 @@ class Counted:
     """A real database that can go away, and how often it was asked."""
 
     def __init__(self, dsn: str = "") -> None:
-        self._up, self._down = SidePool(dsn or database_dsn(), "tests"), SidePool(nowhere(), "tests")
+        self._up = SidePool(dsn or database_dsn(), "tests")
+        with override_settings(QUEUE_TIMEOUT_SECONDS=0.1):  # which a statement waits for a database that is away
+            self._down = SidePool(nowhere(), "tests")
         self.away = False
         self.asked = 0
 
@@ -86,12 +89,6 @@ def run(scenario: Scenario) -> None:
 @pytest.fixture
 def tenant() -> Tenant:
     return new_tenant()
-
-
-@pytest.fixture(autouse=True)
-def short_queue(settings: Settings) -> None:
-    """How long a statement waits for a database that is away."""
-    settings.QUEUE_TIMEOUT_SECONDS = 1  # time for a connection with a password on a busy machine
 
 
 def put(tenant: Tenant, name: str = "main", wanted: ProviderSettings = OPENAI) -> Provider:
