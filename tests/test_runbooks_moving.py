@@ -8,7 +8,7 @@ import pytest
 
 from cacheservice.database_copy import CannotCopy, copy_embedded
 from tests.runbooks import Installation, as_url, migrated_database
-from tests.store_cast import database_dsn, new_tenant, query
+from tests.store_cast import database_dsn, new_tenant
 
 
 def test_trial_becomes_an_installation(tmp_path: Path) -> None:
@@ -20,6 +20,7 @@ def test_trial_becomes_an_installation(tmp_path: Path) -> None:
             url = f"{trial.url}/api/v1/cache/{key}"
             assert httpx.put(url, json={"value": value, "tags": ["a", "b"]}, headers=headers).is_success
             assert httpx.get(url, headers=headers).json()["hit"]
+        plans = trial.query("select count(*) from plan")
     var = trial.database.var_dir
     for name in ("master.key", "secret.key"):  # where `make run` has them
         shutil.copy(tmp_path / "trial" / "etc" / name, var)
@@ -38,7 +39,7 @@ def test_trial_becomes_an_installation(tmp_path: Path) -> None:
         assert found["value"] == "x" * 100_000
         [(total,)] = here.query("select sum(hits) from receipt")
         assert total == 4  # two there, the page's, and ours
-        assert here.query("select count(*) from plan") == query("select count(*) from plan")
+        assert here.query("select count(*) from plan") == plans
         # Its rows' numbers go on: a permission, a session.
         here.query("insert into auth_group (name) values ('after')")
 
