@@ -15,12 +15,14 @@ from cacheservice import tracing
 
 # Of the request that this is about, for lines that are logged where it is not at hand.
 request_id: ContextVar[str] = ContextVar("request_id")
+_processors: list[Any] = []  # one list whoever configures again: loggers that were used before go on with it
 
 
 def configure(config: dict[str, Any]) -> None:
     """Set up logging; `config` is settings.LOGGING: {"level": …}. Django calls it once at start."""
+    _processors[:] = [*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
     structlog.configure(
-        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,22 @@ FRESH = {"Cache-Control": "no-cache"}
 LIST, USAGE = "/api/v1/cache", "/api/v1/usage"
 
 
-@pytest.fixture(scope="module")
-def standby(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
-    """Running; it follows the server of the run."""
+@contextmanager
+def running_standby(directory: Path) -> Iterator[embedded.Server]:
+    """It follows the server of the run."""
     if Path(django_settings.VAR_DIR, "postgres").exists() is False:
         pytest.skip("the run's server is not the embedded one, whose pg_basebackup this needs")
-    standby = embedded.Server(tmp_path_factory.mktemp("standby"), {"fsync": "off", "max_connections": "300"})
+    standby = embedded.Server(directory, {"fsync": "off", "max_connections": "300"})
     backup = [str(embedded.binary("pg_basebackup")), "--pgdata", str(standby.data), "--write-recovery-conf"]
     backup += ["--dbname", make_conninfo(django_settings.DATABASE_DSN, dbname="postgres"), "--checkpoint=fast"]
     subprocess.run([*backup, "--no-sync"], check=True, timeout=120, capture_output=True)
     with standby:
+        yield standby
+
+
+@pytest.fixture(scope="module")
+def standby(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    with running_standby(tmp_path_factory.mktemp("standby")) as standby:
         yield standby
 
 
@@ -208,8 +215,14 @@ def test_a_replica_that_stops_is_replaced_by_the_primary(client: Client, standby
     wait_for(lambda: from_replica(listed(client)), 60, "in use again")
 
 
-def test_a_promoted_replica_is_none(client: Client, url: str) -> None:
-    assert query("select pg_promote()", dsn=url) == [(True,)]
-    wait_for(lambda: not from_replica(listed(client)), 30, "given up")
-    client.put("a", "value")
-    assert keys(listed(client)) == ["a"]
+def test_a_promoted_replica_is_none(key: Key, tmp_path: Path) -> None:
+    """One of the test's own, for it follows nobody any more."""
+    with running_standby(tmp_path / "standby") as standby:
+        url = make_conninfo(standby.dsn(), dbname=connection.settings_dict["NAME"])
+        settings = {"CACHE_REPLICA_URL": url, "CACHE_REPLICA_MAX_LAG_SECONDS": str(MAX_LAG_SECONDS)}
+        with own_server(tmp_path, **settings) as server, Client(server.url, key.token) as client:
+            wait_for(lambda: from_replica(listed(client)), 60, "in use")
+            assert query("select pg_promote()", dsn=url) == [(True,)]
+            wait_for(lambda: not from_replica(listed(client)), 30, "given up")
+            client.put("a", "value")
+            assert keys(listed(client)) == ["a"]

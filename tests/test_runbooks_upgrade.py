@@ -54,7 +54,7 @@ def nginx(ports: Sequence[int]) -> Iterator[str]:
     """nginx, which looks at no `/readyz` of its own accord: it goes by what fails."""
     port = free_port()
     upstreams = "".join(f"server {HOST}:{each} max_fails=1 fail_timeout=1s; " for each in ports)
-    config = f"""daemon off; master_process off; pid /dev/null; error_log stderr crit;
+    config = f"""daemon off; master_process off; pid {tempfile.gettempdir()}/nginx-{port}.pid; error_log stderr crit;
     events {{}}
     http {{
         access_log off;
