@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cacheservice.embedded import Server
+from tests.client_threads import ClientThreads
 from tests.processes import HOST, ROOT, RunningServer, descendants, running_server
 
 LOST = 0  # the status of a request whose connection broke
@@ -193,33 +193,22 @@ class Client:
         self.close()
 
 
-class Load:
+class Load(ClientThreads):
     """Concurrent clients, each writing keys of its own and reading them back, that keep what they were told.
 
     A key whose last write has an unknown outcome (503, or no answer) is written no more: it may hold either value, and
     the one that was acknowledged before must be there or the newer one. `wrong` holds what contradicts that.
     """
 
+    _join_seconds = CLIENT_TIMEOUT_SECONDS * 3
+
     def __init__(self, url: str, token: str, *, clients: int = 16, seed: int = 1) -> None:
         self.answers: list[Answered] = []
         self.wrong: list[str] = []
         self.keys: dict[str, Key] = {}
         self._url, self._token = url, token
-        self._stop = threading.Event()
+        super().__init__()
         self._threads = [threading.Thread(target=self._run, args=(number, seed)) for number in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(CLIENT_TIMEOUT_SECONDS * 3)
-        assert error is not None or not any(thread.is_alive() for thread in self._threads), "a request hangs"
 
     def _run(self, number: int, seed: int) -> None:
         chance = random.Random(f"{seed} {number}")

@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tests.client_threads import ClientThreads
 from tests.meters import discrepancies, hits, used
 from tests.processes import wait_for
 from tests.store_cast import query
@@ -79,12 +79,14 @@ class Books:
         return found
 
 
-class Load:
+class Load(ClientThreads):
     """`with Load(…) as load:` so many clients write, read and delete keys of their own through whatever server is up.
 
     A key whose last write has an unknown outcome (503, or no answer) is written no more. At the end each client reads
     all its keys again.
     """
+
+    _join_seconds = 3 * TIMEOUT_SECONDS
 
     def __init__(
         self, urls: Urls, tokens: Sequence[str], books: Books, *, clients: int, seed: str, refunded_503: bool
@@ -92,21 +94,8 @@ class Load:
         """With `refunded_503` what was answered 503 is not charged in the end; else it may be."""
         self._urls, self._tokens, self._books, self._seed, self._refunded_503 = urls, tokens, books, seed, refunded_503
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        super().__init__()
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(3 * TIMEOUT_SECONDS)
-        assert error is not None or not any(thread.is_alive() for thread in self._threads), "a client hangs"
 
     def wait_for(self, count: int, *statuses: int, seconds: float = 60.0) -> None:
         """Until so many more answers with one of these statuses have come."""

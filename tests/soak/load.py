@@ -13,9 +13,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tests.client_threads import ClientThreads
 from tests.processes import HOST
 from tests.soak.service import Service
 
@@ -67,12 +67,15 @@ class Books:
         return {kind: sorted(values) for kind, values in found.items()}
 
 
-class Load:
+class Load(ClientThreads):
     """`with Load(service, books, seed, rate):` asks until the end of the block; rates are multiplied by `rate`."""
+
+    _join_seconds = 2 * TIMEOUT_SECONDS
 
     def __init__(self, service: Service, books: Books, seed: int, rate: float) -> None:
         self._service, self._books, self._seed = service, books, seed
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
+        super().__init__()
         kinds: dict[str, tuple[float, Callable[[_Client], str]]] = {  # how many a second
             HEALTH: (4, self._health),
             HOT_HIT: (20, self._hot_hit),
@@ -103,16 +106,7 @@ class Load:
             for number in range(STORED_PROMPTS):
                 self._ask_gateway(client, number, stream=False)
         self._books.began = time.monotonic()
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(2 * TIMEOUT_SECONDS)
+        return super().__enter__()
 
     def _run(self, name: str, seed: str, interval: float, ask: Callable[["_Client"], str]) -> None:
         chance = random.Random(seed)
