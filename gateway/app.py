@@ -215,13 +215,12 @@ async def _send_hit(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send) 
 async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
     """Join the flight for the same key, or start one."""
     shared = exchange.cache is CacheStatus.MISS
-    flight = gateway.flights.under_way(exchange.place) if shared else None
-    if flight is not None:
+    while shared and (other := gateway.flights.under_way(exchange.place)) is not None:
         exchange.cache = CacheStatus.COALESCED
-        if not await _read(gateway, exchange, flight, receive, send):
-            exchange.cache = CacheStatus.MISS
-            await _fly(gateway, exchange, receive, send)
-        return
+        if await _read(gateway, exchange, other, receive, send):
+            return
+        exchange.cache = CacheStatus.MISS
+        await asyncio.shield(other.landed)  # until then it is the one to join
     flight = gateway.flights.start(
         exchange.place if shared else None, lambda flight: gateway.fetcher.fetch(flight, exchange)
     )
