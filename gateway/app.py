@@ -148,10 +148,14 @@ async def _exchange(
 async def _answer(gateway: Gateway, exchange: Exchange, hit: Hit | None, receive: Receive, send: Send) -> None:
     if hit is not None:
         await _send_hit(gateway, exchange, hit, send)
-    elif embeddings.splits(exchange):
-        await _embed(gateway, exchange, receive, send)
-    else:
-        await _fly(gateway, exchange, receive, send)
+        return
+    gone = asyncio.ensure_future(_disconnected(receive))  # once: when cut short, the next may say so of who is there
+    try:
+        await (_embed if embeddings.splits(exchange) else _fly)(gateway, exchange, gone, send)
+    finally:
+        gone.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await gone
 
 
 async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
@@ -212,12 +216,12 @@ async def _send_hit(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send) 
     )
 
 
-async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
+async def _fly(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None], send: Send) -> None:
     """Join the flight for the same key, or start one."""
     shared = exchange.cache is CacheStatus.MISS
     while shared and (other := gateway.flights.under_way(exchange.place)) is not None:
         exchange.cache = CacheStatus.COALESCED
-        if await _read(gateway, exchange, other, receive, send):
+        if await _read(gateway, exchange, other, gone, send):
             return
         exchange.cache = CacheStatus.MISS
         await asyncio.shield(other.landed)  # until then it is the one to join
@@ -225,15 +229,15 @@ async def _fly(gateway: Gateway, exchange: Exchange, receive: Receive, send: Sen
         exchange.place if shared else None, lambda flight: gateway.fetcher.fetch(flight, exchange)
     )
     exchange.work = flight.landed
-    await _read(gateway, exchange, flight, receive, send)
+    await _read(gateway, exchange, flight, gone, send)
 
 
-async def _read(gateway: Gateway, exchange: Exchange, flight: Flight, receive: Receive, send: Send) -> bool:
+async def _read(gateway: Gateway, exchange: Exchange, flight: Flight, gone: asyncio.Future[None], send: Send) -> bool:
     """Give the client the flight's answer. False: who began it was refused one, which says nothing of this client."""
     joined, status = exchange.cache is CacheStatus.COALESCED, 0
     try:
         with gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
-            delivered = await _while_connected(receive, _deliver(send, exchange, flight, joined=joined))
+            delivered = await _while_connected(gone, _deliver(send, exchange, flight, joined=joined))
             status = 0 if delivered is None else delivered.status
     except APIError as error:
         if joined and error.status < 500 and not isinstance(error, UpstreamFailed):
@@ -260,27 +264,23 @@ def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, s
     gateway.ledger.record(exchange.event(SpendState.SETTLED, status, usage, Decimal(0), saved))
 
 
-async def _embed(gateway: Gateway, exchange: Exchange, receive: Receive, send: Send) -> None:
+async def _embed(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None], send: Send) -> None:
     exchange.work = work = gateway.flights.keep(embeddings.answer_to(gateway, exchange))
-    answer = await _while_connected(receive, asyncio.shield(work))
+    answer = await _while_connected(gone, asyncio.shield(work))
     if answer is not None:
         await http.send_answer(send, answer, exchange.request_id)
     elif exchange.upstream.policy.on_disconnect == "cancel":
         work.cancel()
 
 
-async def _while_connected(receive: Receive, work: Awaitable[T]) -> T | None:
+async def _while_connected(gone: asyncio.Future[None], work: Awaitable[T]) -> T | None:
     """What comes of it; None, and it is cancelled, when the client hangs up before."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
     finally:
-        for each in (task, gone):
-            each.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await gone
+        task.cancel()
 
 
 async def _deliver(send: Send, exchange: Exchange, flight: Flight, *, joined: bool) -> Delivered:

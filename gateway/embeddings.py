@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 MOST_STRINGS = 2048  # OpenAI's own limit; what has more is cached as a whole
 AT_ONCE = 256  # look-ups under way for one request
+PUTS_TAKE = (0, 0.2)  # seconds, at most, from the first string of a call to the others of it, as others see it
 _NO_USAGE = {"prompt_tokens": 0, "total_tokens": 0}
 
 
@@ -210,8 +211,7 @@ class _Call:
                 leased = None
             if isinstance(leased, Hit):  # another process has made the call
                 self._known.add(mine[0], leased)
-                await self._known.look_up({string: self._keys[string] for string in mine[1:]})
-                mine = [string for string in mine if string not in self._known.embeddings]
+                mine = await self._not_put(mine)
             else:
                 token = leased or 0
         stored = False
@@ -220,6 +220,16 @@ class _Call:
         finally:
             if token and not stored:
                 await give_back(store, self._exchange, first, token)
+
+    async def _not_put(self, strings: Sequence[str]) -> Sequence[str]:
+        """Those of them that the call elsewhere, which brought the first, did not bring."""
+        for pause in PUTS_TAKE:
+            strings = [string for string in strings if string not in self._known.embeddings]
+            if not strings:
+                break
+            await asyncio.sleep(pause)
+            await self._known.look_up({string: self._keys[string] for string in strings})
+        return [string for string in strings if string not in self._known.embeddings]
 
     async def _upstream(self, strings: Sequence[str], token: int) -> bool:
         """Whether the first of them was stored, which ends the lease."""
