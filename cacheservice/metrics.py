@@ -123,6 +123,9 @@ EVENTS_WAITING = Gauge("cacheservice_gateway_events_waiting", "Spend events that
 EVENTS_LOST = Counter("cacheservice_gateway_events_lost_total", "Spend events that will not be written")
 
 # The process
+KEY_SERVICE_FAILING = Gauge(
+    "cacheservice_key_service_failing", "Processes for which AWS KMS did not do what they asked of it last"
+)
 PROCESSES = Gauge("cacheservice_processes", "Server processes")
 MEMORY = Gauge("cacheservice_process_resident_bytes", "Memory of the server processes together")
 MEMORY_MOST = Gauge(

@@ -14,11 +14,11 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
-from psycopg.conninfo import make_conninfo
 from pytest_django import DjangoDbBlocker
 
 from cacheservice import embedded
 from tests.processes import RunningServer, running_server
+from tests.servers import environment_here
 
 _database = pytest.StashKey[embedded.Server]()
 _directory = pytest.StashKey[Path]()
@@ -114,5 +114,4 @@ def server_without_lane(django_db_setup: None, tmp_path_factory: pytest.TempPath
 
 
 def server_environment(lane: str) -> dict[str, str]:
-    url = make_conninfo(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"])
-    return {**os.environ, "DATABASE_URL": url, "CACHE_LANE": lane}
+    return environment_here(CACHE_LANE=lane)

@@ -11,11 +11,16 @@ from psycopg.conninfo import make_conninfo
 from tests.processes import RunningServer, descendants, running_server
 
 
+def environment_here(**settings: str) -> dict[str, str]:
+    """The variables of a process on this worker's test database: those of the run, and these."""
+    url = make_conninfo(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"])
+    return {**os.environ, "DATABASE_URL": url, **settings}
+
+
 @contextmanager
 def own_server(directory: Path, **settings: str) -> Iterator[RunningServer]:
-    """A server with these environment variables beside those of the run; stopped at the end."""
-    url = make_conninfo(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"])
-    with running_server(directory / "server.log", {**os.environ, "DATABASE_URL": url, **settings}) as running:
+    """A server with these variables, ready to answer; stopped at the end."""
+    with running_server(directory / "server.log", environment_here(**settings)) as running:
         yield running
 
 

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import importlib.util
 import logging
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
@@ -33,8 +35,8 @@ from tests.cast import new_key
 from tests.client import Client
 from tests.console_cast import new_person
 from tests.kms_server import CREDENTIALS, KMS, kms_server
-from tests.processes import wait_for
-from tests.servers import own_server
+from tests.processes import ROOT, wait_for
+from tests.servers import environment_here, own_server
 from tests.signing_in_cast import sign_in
 from tests.store_cast import entry, new_caller, new_tenant, query, run_with_store, scaled
 from tests.test_console_second_factors import with_totp
@@ -302,6 +304,24 @@ def test_no_credentials(aws: KMS, arn: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert logs[0]["reason"] == "NoCredentialsError"
 
 
+def assert_failing(client: Client, count: int) -> None:
+    """What the metrics say, at most seconds later."""
+    line = f"cacheservice_key_service_failing {count:.1f}"
+    wait_for(lambda: line in client.send("GET", "/metrics").body.decode().splitlines(), 30, line)
+
+
+def manage(environment: Mapping[str, str], *command: str) -> "subprocess.CompletedProcess[str]":
+    """As operators run it, on the tests' database."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env=environment_here(**environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 def test_server_starts_and_recovers(aws: KMS, arn: str, tmp_path: Path, settings: Settings) -> None:
     """It starts without KMS, is ready, says what it cannot, and can once KMS is there; people's second factors too."""
     caller, person = new_key(new_tenant()), new_person()
@@ -321,11 +341,17 @@ def test_server_starts_and_recovers(aws: KMS, arn: str, tmp_path: Path, settings
         assert "The service that keeps the master key cannot be used just now" in refused.text
         ready = client.send("GET", "/readyz")
         assert (ready.status, list(ready.json())) == (200, ["status", "warnings"])
+        assert_failing(client, 1)
+        command = manage(environment, "create_tenant", "nobody")
+        assert command.returncode == 1
+        assert command.stderr.splitlines()[-1].startswith("unavailable: The service that keeps the master key")
+        assert "Traceback" not in command.stderr
         aws.start()
         wait_for(lambda: client.put("key", 1).status == 201, 60, "serving again")
         assert client.get("key").json()["value"] == 1
         assert someone.post(second, {"code": pyotp.TOTP(secret).now()}).status_code == 302
         assert client.send("GET", "/readyz").json() == {"status": "ready"}
+        assert_failing(client, 0)
     log = (tmp_path / "server.log").read_text()
     assert "master_key_unavailable" in log
     assert "Traceback" not in log
