@@ -440,12 +440,19 @@ class Delete(Change):
 
 
 class Lease(Change):
-    """Takes the lease on a missing entry. Outcome: Leased."""
+    """Takes the lease on a missing entry. Outcome: LeaseState. Not flushed: where a crash of PostgreSQL loses it, whoever
+    holds it is told at the fill."""
 
     __slots__ = ("seconds", "token", "waits")
     name, scope = b"lease", "write"
     requests = 0  # the read that missed has counted
-    statements = {b"begin": sql.BEGIN, b"lock": sql.LOCK, b"lease": sql.LEASE, b"commit": sql.COMMIT}
+    statements = {
+        b"begin": sql.BEGIN,
+        b"unflushed": sql.UNFLUSHED,
+        b"lock": sql.LOCK,
+        b"lease": sql.LEASE,
+        b"commit": sql.COMMIT,
+    }
 
     def __init__(self, caller: Caller, space: int, key: str, seconds: int, *, waits: bool) -> None:
         super().__init__(caller, space, key, NO_CONDITION)
@@ -463,7 +470,8 @@ class Lease(Change):
             int8s([lease.token for lease in batch]),
             bools([lease.waits for lease in batch]),
         )
-        return [(b"begin", ()), (b"lock", callers[:1]), (b"lease", parameters), (b"commit", ())]
+        lock = (b"lock", callers[:1])
+        return [(b"begin", ()), (b"unflushed", ()), lock, (b"lease", parameters), (b"commit", ())]
 
     def read_row(self, value: Any, row: int) -> None:
         if value(row, 5) == b"\x01":

@@ -60,7 +60,7 @@ def book_expired(tenant_id: int) -> None:
 def _remove(tenants: dict[int, datetime], limit: int) -> list[tuple[int, int, datetime]]:
     """Of each tenant at most `limit`: tenant, how many, the last one's expiry."""
     with transaction.atomic():
-        django_rows(sql.COMMIT_WITHOUT_FLUSH, {})  # what a crash brings back is purged again
+        django_rows(sql.UNFLUSHED.decode(), {})  # what a crash brings back is purged again
         django_rows(sql.LOCK_TENANTS, {"tenant_ids": list(tenants)})
         return django_rows(sql.PURGE, purge_parameters(tenants, limit))
 
