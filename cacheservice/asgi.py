@@ -42,6 +42,7 @@ MOST_IN_DJANGO = 64
 PROBES = ("/healthz", "/readyz", "/metrics")
 MOST_OPEN_FILES = 65_536
 _in_django = 0
+Responder = Callable[[Scope, Receive, http.Sending, BodyReader], Awaitable[None]]
 bodies = BodyReader(bytes_in_flight=settings.BODY_BYTES_IN_FLIGHT, timeout=settings.BODY_TIMEOUT_SECONDS)
 
 
@@ -71,29 +72,22 @@ async def _by_plane(scope: Scope, receive: Receive, send: Send) -> None:
     if settings.LANE and lane.takes(scope):
         await lane.respond(scope, receive, send, bodies)
     elif gateway.takes(scope):
-        await _counted("gateway", scope, send, lambda send: gateway.respond(scope, receive, send, bodies))
+        await _counted("gateway", gateway.respond, scope, receive, send)
     else:
-        await _counted("django", scope, send, lambda send: respond(scope, receive, send))
+        await _counted("django", respond, scope, receive, send)
 
 
-async def _counted(plane: str, scope: Scope, send: Send, respond: Callable[[Send], Awaitable[None]]) -> None:
+async def _counted(plane: str, respond: Responder, scope: Scope, receive: Receive, send: Send) -> None:
     """Count the request as the plane's. The lane counts itself, for it is in a hurry."""
-    began, status = perf_counter(), 0
-
-    def noted(message: Message) -> Awaitable[None]:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            status = message["status"]
-        return send(message)
-
+    began, sending = perf_counter(), http.Sending(send)
     try:
-        await respond(noted)
+        await respond(scope, receive, sending, bodies)
     finally:
         route = "provider" if plane == "gateway" else scope["state"].get("route", "none")
-        metrics.count_request(plane, route, scope["method"], status, began)
+        metrics.count_request(plane, route, scope["method"], sending.status, began)
 
 
-async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader) -> None:
     """Read the body within bounds, as the lane does, and let Django answer."""
     headers = dict(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))

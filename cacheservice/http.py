@@ -92,6 +92,20 @@ def rate_headers(rate: tuple[int, int] | None) -> tuple[Header, ...]:
     )
 
 
+class Sending:
+    """A request's `send`, which knows the status that went out; 0: none so far."""
+
+    __slots__ = ("_send", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status = send, 0
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        return self._send(message)
+
+
 async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> bool:
     """Send it whole; for a HEAD request without its body. A large one goes out as fast as the client takes it, or
     becomes a 503 when too many do: then this is False."""

@@ -51,18 +51,11 @@ def takes(scope: Scope) -> bool:
     return raw_path.startswith(requests.PREFIX)
 
 
-async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader) -> None:
+async def respond(scope: Scope, receive: Receive, send: http.Sending, bodies: BodyReader) -> None:
     """Answer one request."""
     headers = requests.joined(scope["headers"])
     request_id = http.request_id(headers.get(b"x-request-id"))
     logs.request_id.set(request_id)
-    started = False
-
-    def noted(message: http.Message) -> Awaitable[None]:
-        nonlocal started
-        started = True
-        return send(message)
-
     caller: Caller | None = None
     kind: str = Kind.ANTHROPIC if b"anthropic-version" in headers else Kind.OPENAI  # until its provider is known
     extra: tuple[http.Header, ...] = ()
@@ -84,7 +77,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
             hit = await _look_up(gateway, exchange)
         admitted = True
         metrics.STREAMS_OPEN.change(exchange.plan.streams)
-        await _answer(gateway, exchange, hit, receive, noted)
+        await _answer(gateway, exchange, hit, receive, send)
         return
     except BrokenOff:
         raise
@@ -104,7 +97,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
             bodies.release(body)
         else:
             exchange.work.add_done_callback(lambda _: bodies.release(body))
-    if started:  # the head is out: all that is left is to hang up
+    if send.status:  # the head is out: all that is left is to hang up
         raise BrokenOff
     if exchange is not None:
         extra = cache_headers(exchange)

@@ -440,8 +440,8 @@ class Delete(Change):
 
 
 class Lease(Change):
-    """Takes the lease on a missing entry. Outcome: LeaseState. Not flushed: where a crash of PostgreSQL loses it, whoever
-    holds it is told at the fill."""
+    """Takes the lease on a missing entry. Outcome: LeaseState. It is not flushed to the disk: whoever holds one that a
+    crash of PostgreSQL lost is told so at the fill."""
 
     __slots__ = ("seconds", "token", "waits")
     name, scope = b"lease", "write"
