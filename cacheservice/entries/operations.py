@@ -440,8 +440,8 @@ class Delete(Change):
 
 
 class Lease(Change):
-    """Takes the lease on a missing entry. Outcome: LeaseState. It is not flushed to the disk: whoever holds one that a
-    crash of PostgreSQL lost is told so at the fill."""
+    """Takes the lease on a missing entry. Outcome: LeaseState. Waits for no flush: the table is unlogged anyway, and if
+    the tenant's lock is lost, that harms nobody."""
 
     __slots__ = ("seconds", "token", "waits")
     name, scope = b"lease", "write"
