@@ -124,7 +124,11 @@ class Fetcher:
         if exchange.upstream.unusable and exchange.asked.own_credential is None:
             raise UpstreamFailed(503, "credential_unusable", exchange.upstream.unusable)
         budgets = matching(exchange.tenancy.budgets, exchange.caller.api_key_id, exchange.plan.model)
-        worst = _worst_case(exchange) if budgets else None
+        if not budgets:  # at once, without a turn of the loop
+            reservation = await self._ledger.reserve(exchange.call(), (), None)
+            flight.booked = True
+            return reservation
+        worst = _worst_case(exchange)
         asking = asyncio.ensure_future(self._ledger.reserve(exchange.call(), budgets, worst))
         try:
             reservation = await asyncio.shield(asking)
