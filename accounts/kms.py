@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.wrapping import CannotUnwrap, MasterKeyUnavailable, Use, key_id, open_sealed, seal
+from cacheservice import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -107,19 +108,24 @@ class KMSKey:
         except BotoCoreError as error:  # no answer, or no credentials to ask with
             self._failed(operation, type(error).__name__, refused=False)
         else:
-            self.failed = False
+            self._note(failed=False)
             return answer
         raise MasterKeyUnavailable
 
     def _failed(self, operation: str, reason: str, *, refused: bool) -> None:
         """A line in the log, every few seconds at most, and a pause unless KMS said no."""
-        self.failed, now = True, time.monotonic()
+        self._note(failed=True)
+        now = time.monotonic()
         if not refused:
             self._paused_until = now + PAUSE_SECONDS
         if now >= self._quiet_until:
             self._quiet_until = now + PAUSE_SECONDS
             tell, event = (log.critical, "master_key_refused") if refused else (log.error, "master_key_unavailable")
             tell(event, key=self._arn, operation=operation, reason=reason)
+
+    def _note(self, *, failed: bool) -> None:
+        self.failed = failed
+        metrics.KEY_SERVICE_FAILING.set(failed)
 
     def _connected(self) -> Any:
         """The client, made at the first call: that takes a moment, and processes may fork before."""

@@ -23,7 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 django: Any = get_asgi_application()  # its stubs want narrower messages than ASGI has
 
-from accounts import audit, keyring  # noqa: E402  after Django is set up
+from accounts import audit  # noqa: E402  after Django is set up
 from billing import receipt_days  # noqa: E402
 from cacheservice import draining, http, lingering, metrics, metrics_page, tracing  # noqa: E402
 from cacheservice.addresses import UNKNOWN, client_address  # noqa: E402
@@ -154,7 +154,6 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 def _measure() -> None:
     metrics.BYTES_IN_FLIGHT.set(bodies.in_flight, "requests")
     metrics.BYTES_IN_FLIGHT.set(http.large_answers.in_flight, "answers")
-    metrics.KEY_SERVICE_FAILING.set(keyring.load().failed)
 
 
 def _allow_open_files() -> None:

@@ -126,6 +126,7 @@ EVENTS_LOST = Counter("cacheservice_gateway_events_lost_total", "Spend events th
 KEY_SERVICE_FAILING = Gauge(
     "cacheservice_key_service_failing", "Processes for which AWS KMS did not do what they asked of it last"
 )
+KEY_SERVICE_FAILING.set(0)
 PROCESSES = Gauge("cacheservice_processes", "Server processes")
 MEMORY = Gauge("cacheservice_process_resident_bytes", "Memory of the server processes together")
 MEMORY_MOST = Gauge(
