@@ -24,7 +24,7 @@ from console import alert_delivery, alert_evaluation, tasks
 from console.alerts import open_alerts
 from console.models import Alert, AlertSettings, Delivery
 from tests.console_cast import new_person, new_user
-from tests.store_cast import entry, new_caller, new_tenant, query, run_with_store
+from tests.store_cast import change_ledger, entry, new_caller, new_tenant, query, run_with_store
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_low_balance_is_told_to_those_who_had_credits() -> None:
     never, had = new_tenant("free"), new_tenant("free")
     for tenant in (never, had):
         query("update account set balance = 900 where tenant_id = %s", [tenant.id])
-    query("delete from credit_ledger where tenant_id = %s", [never.id])
+    change_ledger("delete from credit_ledger where tenant_id = %s", [never.id])
     alert_evaluation.evaluate()
     assert kinds(never) == []
     [alert] = open_alerts(had.id)

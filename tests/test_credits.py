@@ -16,7 +16,7 @@ from billing.models import Account, LedgerEntry, Plan
 from billing.tenants import change_plan, create_tenant
 from cacheservice.entries.reconciliation import reconcile
 from tests.receipts import at_once
-from tests.store_cast import new_tenant, query, scaled
+from tests.store_cast import change_ledger, new_tenant, scaled
 
 Kind = LedgerEntry.Kind
 MONTH = f"monthly {datetime.now(UTC):%Y-%m}"
@@ -169,7 +169,7 @@ def test_month_is_granted_once_whoever_asks() -> None:
 
 def test_next_month_is_granted_anew() -> None:
     tenant = new_tenant("free")
-    query("update credit_ledger set idempotency_key = 'monthly 2020-01' where tenant_id = %s", [tenant.id])
+    change_ledger("update credit_ledger set idempotency_key = 'monthly 2020-01' where tenant_id = %s", [tenant.id])
     assert grant_monthly() >= 1
     assert ledger(tenant) == [("monthly", 10_000, "monthly 2020-01"), ("monthly", 10_000, MONTH)]
     assert_adds_up(tenant)

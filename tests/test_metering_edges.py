@@ -15,7 +15,7 @@ from cacheservice.errors import StorageQuotaExceeded
 from tests.cast import ACTOR, Key, new_key
 from tests.client import Client
 from tests.processes import RunningServer
-from tests.store_cast import database_dsn, entry, new_caller, new_tenant, query, run_with_store
+from tests.store_cast import change_ledger, database_dsn, entry, new_caller, new_tenant, query, run_with_store
 
 GREATEST_COST = "999999999.999999999"
 
@@ -140,7 +140,7 @@ def test_former_plan_grants_nothing() -> None:
     tenant = new_tenant()
     change_plan(tenant, "free", ACTOR)
     change_plan(tenant, "pro", ACTOR)
-    query("delete from credit_ledger where tenant_id = %s", [tenant.id])
+    change_ledger("delete from credit_ledger where tenant_id = %s", [tenant.id])
     assert not credits.grant_month(tenant.id)
 
 
