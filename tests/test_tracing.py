@@ -136,9 +136,12 @@ def test_statement_is_linked_with_all_its_requests(traced: RunningServer, collec
     def reads() -> list[Span]:
         return [span for span in collector.spans() if span.name == "statement Read"]
 
+    def requests() -> set[bytes]:
+        return {span.span_id for span in collector.spans() if span.name == "GET /api/v1/cache/:key"}
+
     wait_for(lambda: sum(len(span.links) for span in reads()) >= 40, 10, "all statements are exported")
-    requests = {span.span_id for span in collector.spans() if span.name == "GET /api/v1/cache/:key"}
-    assert {link.span_id for span in reads() for link in span.links} <= requests
+    linked = {link.span_id for span in reads() for link in span.links}
+    wait_for(lambda: linked <= requests(), 10, "the requests of all links are exported, which end later")
     for span in reads():
         assert len(span.links) == attributes(span)["db.operation.batch.size"]
 
