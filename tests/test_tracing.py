@@ -126,23 +126,28 @@ def test_request_belongs_to_the_clients_trace(traced: RunningServer, collector: 
 
 
 def test_statement_is_linked_with_all_its_requests(traced: RunningServer, collector: Collector, caller: Key) -> None:
+    trace, count = secrets.token_hex(16), 40
+
     async def many() -> None:
-        headers = {"Authorization": f"Bearer {caller.token}"}
+        headers = {"Authorization": f"Bearer {caller.token}", "traceparent": f"00-{trace}-{PARENT}-01"}
         async with httpx.AsyncClient(base_url=traced.url, headers=headers, timeout=30) as client:
-            await asyncio.gather(*(client.get(f"/api/v1/cache/k{number}") for number in range(40)))
+            await asyncio.gather(*(client.get(f"/api/v1/cache/k{number}") for number in range(count)))
 
     asyncio.run(many())
 
-    def reads() -> list[Span]:
-        return [span for span in collector.spans() if span.name == "statement Read"]
+    def statements() -> list[Span]:
+        """Those that read for one of them."""
+        found = [span for span in collector.spans() if span.name == "statement Read"]
+        return [span for span in found if any(link.trace_id.hex() == trace for link in span.links)]
 
     def requests() -> set[bytes]:
-        return {span.span_id for span in collector.spans() if span.name == "GET /api/v1/cache/:key"}
+        found = [span for span in collector.spans() if span.trace_id.hex() == trace]
+        return {span.span_id for span in found if span.name == "GET /api/v1/cache/:key"}
 
-    wait_for(lambda: sum(len(span.links) for span in reads()) >= 40, 10, "all statements are exported")
-    linked = {link.span_id for span in reads() for link in span.links}
-    wait_for(lambda: linked <= requests(), 10, "the requests of all links are exported, which end later")
-    for span in reads():
+    wait_for(lambda: len(requests()) == count, 10, "all requests are exported")
+    wait_for(lambda: sum(len(span.links) for span in statements()) >= count, 10, "all statements are exported")
+    assert sorted(link.span_id for span in statements() for link in span.links) == sorted(requests())
+    for span in statements():
         assert len(span.links) == attributes(span)["db.operation.batch.size"]
 
 
