@@ -72,21 +72,21 @@ def _fill(dsn: str, owner: Owner) -> None:
 
 def _signed_in(owner: Owner) -> str:
     """The cookie of an owner of the tenant."""
-    from importlib import import_module
-
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 
     from accounts.models import Tenant
+    from accounts.sessions import SessionKey, SessionStore
     from console.tenancy import add_owner
 
     user = add_owner(Tenant.objects.get(id=owner.tenant_id), "owner@example.com", "of no importance here")
-    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
-    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
+    assert isinstance(session.session_key, SessionKey)
+    return f"{settings.SESSION_COOKIE_NAME}={session.session_key.token}"
 
 
 def _median_ms(service: Service, cookie: str, owner: Owner, path: str) -> float:

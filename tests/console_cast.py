@@ -4,7 +4,6 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ from django.http import HttpRequest
 from accounts import tokens
 from accounts.models import Membership, Tenant, User
 from accounts.policy import Role
+from accounts.sessions import SessionKey, SessionStore
 from tests.cast import new_tenant
 from tests.processes import HOST, RunningServer
 
@@ -31,7 +31,7 @@ class Person:
     user: User
     tenant: Tenant
     role: str
-    session: str = field(repr=False)
+    session: str = field(repr=False)  # the token, as their cookie has it
 
     @property
     def code(self) -> str:
@@ -62,8 +62,8 @@ def new_person(role: str = Role.OWNER, tenant: Tenant | None = None, user: User 
 
 
 def new_session(user: User) -> str:
-    """The key of a session in which the user has just signed in with their password, so may do what asks for it."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    """The token of a session in which the user has just signed in with their password, so may do what asks for it."""
+    store = SessionStore()
     store[SESSION_KEY] = str(user.pk)
     store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     store[HASH_SESSION_KEY] = user.get_session_auth_hash()
@@ -71,7 +71,21 @@ def new_session(user: User) -> str:
     request.session = store
     record_authentication(request, user, "password", reauthenticated=True)
     store.create()
-    return str(store.session_key)
+    assert isinstance(store.session_key, SessionKey)
+    return store.session_key.token
+
+
+def session_of(token: str) -> SessionStore:
+    """As the database has it."""
+    return SessionStore(SessionKey.of(token))
+
+
+def forget_authentication(token: str) -> None:
+    """As though it had been an hour ago: what is guarded asks again."""
+    session = session_of(token)
+    for record in session["account_authentication_methods"]:
+        record["at"] -= 3600
+    session.save()
 
 
 class Visitor:

@@ -2,11 +2,9 @@
 
 import html
 import re
-from importlib import import_module
 from typing import Any
 
 import httpx
-from django.conf import settings
 
 from accounts import sealed
 from console import gateway_policy_form
@@ -33,16 +31,6 @@ def one(person: Person, name: str = "openai") -> Provider:
 
 def credential(person: Person, name: str = "openai") -> bytes | None:
     return sealed.get(person.tenant.id, providers.secret_name(name))
-
-
-def session_of(person: Person) -> Any:
-    return import_module(settings.SESSION_ENGINE).SessionStore(person.session)
-
-
-def has_to_sign_in_again(person: Person) -> None:
-    session = session_of(person)
-    session["account_authentication_methods"] = []
-    session.save()
 
 
 def errors(page: httpx.Response) -> dict[str, str]:

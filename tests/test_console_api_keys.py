@@ -2,12 +2,10 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from typing import Any
 
 import httpx
 import pytest
-from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -16,13 +14,13 @@ from accounts import keys, tokens
 from accounts.models import APIKey, AuditEvent, random_id
 from accounts.policy import Role
 from billing import usage
-from billing.limits import set_api_key_limits
+from billing.limits import set_api_key_limits, set_tenant_limits
 from billing.rows import django_rows
 from cacheservice.entries import rollup
 from console import api_key_list, sparklines
 from tests.billing_cast import book
 from tests.cast import ACTOR, expire, new_key, new_tenant, revoke
-from tests.console_cast import PASSWORD, Person, new_person, visitor
+from tests.console_cast import PASSWORD, Person, forget_authentication, new_person, session_of, visitor
 from tests.processes import RunningServer
 from tests.receipts import receipt
 
@@ -55,10 +53,6 @@ def actions(owner: Person) -> list[str]:
     """What the audit log says that was done to the tenant's API keys."""
     events = AuditEvent.objects.filter(tenant_id=owner.tenant.id, action__startswith="api_key.").order_by("at")
     return list(events.values_list("action", flat=True))
-
-
-def session_of(person: Person) -> Any:
-    return import_module(settings.SESSION_ENGINE).SessionStore(person.session)
 
 
 # The list
@@ -188,7 +182,7 @@ def test_a_new_key_is_shown_once_and_works(server: RunningServer, owner: Person)
     for path in ("keys", f"keys/{code}", f"keys/{code}/edit", "audit", ""):
         assert secret not in client.get(owner.path(path)).text
     assert secret not in server.log_path.read_text(errors="replace")
-    assert secret not in repr(dict(session_of(owner).items()))
+    assert secret not in repr(dict(session_of(owner.session).items()))
     assert secret not in repr(list(AuditEvent.objects.filter(tenant_id=owner.tenant.id).values()))
     assert "no-store" in answer.headers["cache-control"]
 
@@ -291,6 +285,24 @@ def test_what_differs_is_changed_and_nothing_else(server: RunningServer, owner: 
     assert (key.name, key.allowed_networks, key.storage_quota, key.credit_limit) == ("later", None, 1_500_000, 500)
 
 
+def test_more_requests_than_the_tenants_are_the_operators_to_give(server: RunningServer, owner: Person) -> None:
+    said = "An API key of this tenant may make at most 120 requests a minute"
+    key = new_key(owner.tenant).row
+    set_tenant_limits(owner.tenant, requests_per_minute=120, actor=ACTOR)
+    set_api_key_limits(key, requests_per_minute=5000, actor=ACTOR)
+    client, path = visitor(server, owner), owner.path(f"keys/{tokens.encode_id(key.id)}/edit")
+    for where, form in ((owner.path("keys/create"), NEW), (path, {"name": "renamed"})):
+        answer = client.post(where, {**form, "requests_per_minute": "5001"})
+        assert answer.status_code == 422
+        [errors] = re.findall(r'<ul class="errorlist".*?</ul>', answer.text, re.DOTALL)
+        assert 'id="id_requests_per_minute_error"' in errors
+        assert said in errors
+    assert key_of(owner).name == "test"  # and there is no other
+    assert client.post(path, {"name": "renamed", "requests_per_minute": "5000"}).status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.requests_per_minute) == ("renamed", 5000)
+
+
 def test_a_revoked_key_is_not_changed(server: RunningServer, owner: Person) -> None:
     key = revoke(new_key(owner.tenant))
     client = visitor(server, owner)
@@ -348,9 +360,7 @@ def test_what_makes_or_ends_a_token_takes_a_recent_sign_in(
     server: RunningServer, owner: Person, page: str, form: dict[str, Any]
 ) -> None:
     key = new_key(owner.tenant)
-    session = session_of(owner)
-    session["account_authentication_methods"] = []
-    session.save()
+    forget_authentication(owner.session)
     answer = visitor(server, owner).post(owner.path(f"keys/{page.format(key.id)}"), form)
     assert answer.status_code == 302
     assert answer.headers["location"].startswith("/console/account/reauthenticate/")
@@ -360,9 +370,7 @@ def test_what_makes_or_ends_a_token_takes_a_recent_sign_in(
 
 def test_the_form_goes_on_after_the_password(server: RunningServer, owner: Person) -> None:
     """The answer to the password is the page with the token: nothing has to be typed twice, or is kept in between."""
-    session = session_of(owner)
-    session["account_authentication_methods"] = []
-    session.save()
+    forget_authentication(owner.session)
     client = visitor(server, owner)
     asked = client.post(owner.path("keys/create"), NEW).headers["location"]
     client.get(asked)

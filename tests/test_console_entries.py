@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from html import unescape
-from importlib import import_module
 from io import StringIO
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
@@ -22,7 +20,7 @@ from accounts.policy import Role
 from billing.models import Account, Receipt
 from tests.cast import new_key
 from tests.client import Client
-from tests.console_cast import PASSWORD, Person, Visitor, new_person, visitor
+from tests.console_cast import PASSWORD, Person, Visitor, forget_authentication, new_person, visitor
 from tests.processes import RunningServer
 from tests.store_cast import query
 
@@ -392,7 +390,7 @@ def test_deleting_asks_for_the_password_again(server: RunningServer, api: Client
     api.put("guarded", 1)
     person = new_person(Role.DEVELOPER, owner.tenant)
     late = visitor(server, person)
-    _forget_authentication(person.session)
+    forget_authentication(person.session)
     for name, fields in (("delete", {"key": "guarded"}), ("purge", {"prefix": "guarded", "confirmation": "guarded"})):
         answer = late.post(page(person, name), fields)
         assert answer.status_code == 302
@@ -402,13 +400,6 @@ def test_deleting_asks_for_the_password_again(server: RunningServer, api: Client
     assert "The entry guarded is deleted" not in (text := shown(late.get(page(person))))
     assert "1 entry is deleted." in text  # what was asked last
     assert api.get("guarded").json()["hit"] is False
-
-
-def _forget_authentication(session_key: str) -> None:
-    """As though it had been long ago."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    store["account_authentication_methods"] = []
-    store.save()
 
 
 def test_roles(server: RunningServer, api: Client, owner: Person) -> None:

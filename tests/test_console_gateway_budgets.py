@@ -18,9 +18,9 @@ from gateway import budget_settings
 from gateway.budget_settings import RATES
 from gateway.models import Budget, BudgetDay, ModelPrice
 from tests.cast import ACTOR, new_key, new_tenant
-from tests.console_cast import PASSWORD, Person, new_person, visitor
+from tests.console_cast import PASSWORD, Person, forget_authentication, new_person, visitor
 from tests.console_pages import get, queries
-from tests.gateway_console_cast import MARKUP, add, errors, has_to_sign_in_again
+from tests.gateway_console_cast import MARKUP, add, errors
 from tests.processes import RunningServer
 
 ODD = "meta-llama/Llama 3?x=1&y=#%2F"  # a model that no path could have
@@ -301,7 +301,7 @@ def test_what_lifts_a_limit_takes_a_recent_sign_in(
     add(owner)
     budget = budget_of(owner)
     price_of(owner, ODD)
-    has_to_sign_in_again(owner)
+    forget_authentication(owner.session)
     client = visitor(server, owner)
     asked = client.post(owner.path(f"gateway/{page.format(tokens.encode_id(budget.id))}"), sent).headers["location"]
     assert asked.startswith("/console/account/reauthenticate/")

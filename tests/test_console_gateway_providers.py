@@ -18,7 +18,7 @@ from gateway import providers
 from gateway.models import ModelPrice
 from gateway.policy import Policy
 from tests.cast import new_key, new_tenant
-from tests.console_cast import PASSWORD, Person, new_person, visitor
+from tests.console_cast import PASSWORD, Person, forget_authentication, new_person, session_of, visitor
 from tests.console_pages import get, queries
 from tests.gateway_cast import gateway_server
 from tests.gateway_console_cast import (
@@ -27,10 +27,8 @@ from tests.gateway_console_cast import (
     add,
     credential,
     errors,
-    has_to_sign_in_again,
     one,
     policy_fields,
-    session_of,
 )
 from tests.processes import RunningServer
 from tests.upstreams import RunningUpstream, upstream
@@ -107,7 +105,7 @@ def test_the_credential_comes_out_nowhere(server: RunningServer, owner: Person) 
     refused = client.post(owner.path("gateway/create-provider"), NEW)
     assert (refused.status_code, SECRET in refused.text) == (422, False)
     assert SECRET not in server.log_path.read_text(errors="replace")
-    assert SECRET not in repr(dict(session_of(owner).items()))
+    assert SECRET not in repr(dict(session_of(owner.session).items()))
     events = AuditEvent.objects.filter(tenant_id=owner.tenant.id)
     assert SECRET not in repr(list(events.values()))
     [event] = events.filter(action="provider.create")
@@ -260,7 +258,7 @@ def test_credentials_and_ends_take_a_recent_sign_in(
     server: RunningServer, owner: Person, page: str, sent: dict[str, str]
 ) -> None:
     add(owner)
-    has_to_sign_in_again(owner)
+    forget_authentication(owner.session)
     answer = visitor(server, owner).post(owner.path(f"gateway/{page}"), sent)
     assert answer.status_code == 302
     assert answer.headers["location"].startswith("/console/account/reauthenticate/")
@@ -270,11 +268,11 @@ def test_credentials_and_ends_take_a_recent_sign_in(
 
 def test_a_credential_does_not_wait_in_the_session(server: RunningServer, owner: Person) -> None:
     """What else was typed does. The form comes back with it, and asks for the credential once more."""
-    has_to_sign_in_again(owner)
+    forget_authentication(owner.session)
     client = visitor(server, owner)
     typed = {"preset": "compatible", "name": "vllm", "base_url": "https://vllm.example.com", "credential": SECRET}
     asked = client.post(owner.path("gateway/create-provider"), typed).headers["location"]
-    waiting = repr(dict(session_of(owner).items()))
+    waiting = repr(dict(session_of(owner.session).items()))
     assert "vllm.example.com" in waiting
     assert SECRET not in waiting
     client.get(asked)
@@ -287,7 +285,7 @@ def test_a_credential_does_not_wait_in_the_session(server: RunningServer, owner:
 
 
 def test_without_a_credential_the_form_goes_on_after_the_password(server: RunningServer, owner: Person) -> None:
-    has_to_sign_in_again(owner)
+    forget_authentication(owner.session)
     client = visitor(server, owner)
     asked = client.post(owner.path("gateway/create-provider"), {**NEW, "credential": ""}).headers["location"]
     client.get(asked)

@@ -15,7 +15,7 @@ from console import webhooks
 from console.models import AlertSettings, Delivery
 from console.settings_forms import AlertsForm, CreditsField, TTLsForm, written
 from tests.cast import new_tenant
-from tests.console_cast import Person, Visitor, new_person, visitor
+from tests.console_cast import Person, Visitor, forget_authentication, new_person, visitor
 from tests.processes import RunningServer
 
 POSTS = {
@@ -194,23 +194,11 @@ def test_what_reveals_or_deletes_asks_for_the_password_again(
 ) -> None:
     person = new_person()
     owner = visitor(server, person)
-    _forget_authentication(person)
+    forget_authentication(person.session)
     answer = act(owner, person)
     assert answer.status_code == 302  # type: ignore[attr-defined]
     assert "reauthenticate" in answer.headers["location"]  # type: ignore[attr-defined]
     assert unchanged(person.tenant)
-
-
-def _forget_authentication(person: Person) -> None:
-    """As if they had signed in a while ago."""
-    from importlib import import_module
-
-    from django.conf import settings
-
-    store = import_module(settings.SESSION_ENGINE).SessionStore(person.session)
-    for record in store["account_authentication_methods"]:
-        record["at"] -= 3600
-    store.save()
 
 
 def test_a_test_webhook_into_the_operators_network_is_refused_and_said_so(server: RunningServer) -> None:

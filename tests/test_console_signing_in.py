@@ -15,6 +15,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.models import APIKey, AuditEvent, Membership, User
+from accounts.sessions import SessionKey
 from billing import credits
 from billing.models import Account, LedgerEntry
 from billing.tenants import change_plan, create_tenant
@@ -154,9 +155,26 @@ def test_session_changes_its_key_with_signing_in(server: RunningServer) -> None:
     planted = secrets.token_hex(16)
     someone.cookies.set(settings.SESSION_COOKIE_NAME, planted, domain=HOST)
     someone.post(LOGIN, {"login": user.email, "password": PASSWORD})
-    keys = {cookie.value for cookie in someone.cookies.jar if cookie.name == settings.SESSION_COOKIE_NAME}
-    assert not Session.objects.filter(session_key=planted).exists()
-    assert UserSession.objects.get(user=user).session_key in keys - {planted}
+    keys = {
+        SessionKey.of(cookie.value or "")
+        for cookie in someone.cookies.jar
+        if cookie.name == settings.SESSION_COOKIE_NAME
+    }
+    assert not Session.objects.filter(session_key__in=(planted, SessionKey.of(planted))).exists()
+    assert UserSession.objects.get(user=user).session_key in keys - {SessionKey.of(planted)}
+
+
+def test_session_cannot_be_taken_over_with_what_the_database_has(server: RunningServer) -> None:
+    someone, _ = sign_in(server, new_user())
+    [token] = [cookie.value for cookie in someone.cookies.jar if cookie.name == settings.SESSION_COOKIE_NAME]
+    assert token is not None
+    session = Session.objects.get(session_key=SessionKey.of(token))
+    assert token not in session.session_data
+    assert not UserSession.objects.filter(session_key=token).exists()
+    thief = Visitor(server)
+    thief.cookies.set(settings.SESSION_COOKIE_NAME, session.session_key, domain=HOST)
+    assert not is_signed_in(thief)
+    assert is_signed_in(someone)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +267,11 @@ def test_reset_the_password(server: RunningServer) -> None:
 
 def test_expired_sessions_are_dropped() -> None:
     person = new_person()
-    Session.objects.filter(session_key=person.session).update(expire_date=timezone.now() - timedelta(seconds=1))
+    Session.objects.filter(session_key=SessionKey.of(person.session)).update(
+        expire_date=timezone.now() - timedelta(seconds=1)
+    )
     sessions.drop_expired()
-    assert not Session.objects.filter(session_key=person.session).exists()
+    assert not Session.objects.filter(session_key=SessionKey.of(person.session)).exists()
 
 
 def test_links_in_mails_do_not_follow_the_host_header(server: RunningServer) -> None:
@@ -293,7 +313,7 @@ def test_sessions_are_listed_and_ended(server: RunningServer) -> None:
     elsewhere, _ = sign_in(server, person.user)
     here = visitor(server, person)
     assert "this one" in here.get("/console/account/sessions/").text
-    other = UserSession.objects.exclude(session_key=person.session).get(user=person.user)
+    other = UserSession.objects.exclude(session_key=SessionKey.of(person.session)).get(user=person.user)
     stranger = visitor(server, new_person())
     assert stranger.post(f"/console/you/sessions/{other.pk}/end").status_code == 404
     assert is_signed_in(elsewhere)

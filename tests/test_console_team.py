@@ -5,12 +5,10 @@ import secrets
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from django.conf import settings
 from django.core.signing import TimestampSigner
 from django.db import connection
 from django.urls import reverse
@@ -23,7 +21,16 @@ from billing.models import Account
 from console import tenancy
 from tests.cast import new_caller
 from tests.client import Client
-from tests.console_cast import PASSWORD, Person, Visitor, new_person, new_session, new_user, visitor
+from tests.console_cast import (
+    PASSWORD,
+    Person,
+    Visitor,
+    forget_authentication,
+    new_person,
+    new_session,
+    new_user,
+    visitor,
+)
 from tests.processes import ROOT, RunningServer
 
 
@@ -156,7 +163,7 @@ def test_changes_want_a_recent_sign_in(path: str, server: RunningServer) -> None
     owner = new_person()
     other = new_person(Role.DEVELOPER, owner.tenant)
     session = new_session(owner.user)
-    _forget_authentication(session)
+    forget_authentication(session)
     form = {"role": Role.ADMIN, "confirm": other.user.email}
     answer = Visitor(server, session).post(member_path(other, path), form)
     assert answer.status_code == 302
@@ -168,7 +175,7 @@ def test_change_is_made_once_the_password_was_given(server: RunningServer) -> No
     owner = new_person()
     other = new_person(Role.DEVELOPER, owner.tenant)
     session = new_session(owner.user)
-    _forget_authentication(session)
+    forget_authentication(session)
     theirs = Visitor(server, session)
     asked = theirs.post(member_path(other, "/role"), {"role": Role.ADMIN}).headers["location"]
     theirs.get(asked)
@@ -176,13 +183,6 @@ def test_change_is_made_once_the_password_was_given(server: RunningServer) -> No
     assert member(other).role == Role.ADMIN
     [event] = AuditEvent.objects.filter(tenant_id=owner.tenant.id, action="member.change_role")
     assert event.address == "127.0.0.1"
-
-
-def _forget_authentication(session: str) -> None:
-    store = import_module(settings.SESSION_ENGINE).SessionStore(session)
-    for record in store["account_authentication_methods"]:
-        record["at"] -= 3600
-    store.save()
 
 
 @pytest.mark.parametrize("change", ["leave", "remove", "demote"])
