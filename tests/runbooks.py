@@ -199,6 +199,8 @@ class Installation:
             "/var/lib/postgresql/data": str(self.database.data),
             "/var/lib/postgresql/standby": str(self.standby.data),
             "/var/run/postgresql": _socket(self.database),
+            "db1.internal": _socket(self.database),
+            "sslmode=verify-full": "sslmode=disable",  # the embedded one is built without TLS
             "/var/run/standby": _socket(self.standby),
             "/var/backups": str(at / "backups"),
             "/var/exports": str(at / "exports"),

@@ -57,8 +57,9 @@ def test_what_they_run_is_one_of_starts_processes() -> None:
             r"^ExecStart=/srv/cacheservice/deploy/start (\w+)", (UNITS / name).read_text(), re.MULTILINE
         )
         assert command in known
-        assert name == f"cacheservice-{command}.service"
-        assert f"`{name.removesuffix('.service')}`" in DOCS.read_text()
+        template = "@" if command == "server" else ""  # of which there may be several on a machine, a port each
+        assert name == f"cacheservice-{command}{template}.service"
+        assert f"`{name.removesuffix('.service')}" in DOCS.read_text()
 
 
 def test_variables_are_settings_here_and_in_the_docs() -> None:

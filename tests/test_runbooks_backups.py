@@ -69,6 +69,8 @@ def test_standby_takes_over(tmp_path: Path) -> None:
     follow, lag, lose, promote, reconcile = range(1, 6)
     with Installation(tmp_path) as here:
         token = here.new_token()
+        assert here.run(page, lag).strip() == "no standby follows"
+        here.query("create role replicator replication login")
         here.run(page, follow)
         both = as_url(here.database.dsn(), here.standby.dsn())
         here.write_environment(f"{both}&target_session_attrs=read-write")
