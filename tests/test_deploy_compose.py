@@ -108,6 +108,7 @@ def test_containers_may_do_nothing_more_than_they_must() -> None:
 def test_only_caddy_is_reached_from_outside_and_only_it_is_believed() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["caddy"]
     assert {name for name, service in SERVICES.items() if "front" in service["networks"]} == {"caddy", "server"}
+    assert set(SERVICES["caddy"]["networks"]) & set(SERVICES["server"]["networks"]) == {"front"}, "no other way there"
     assert COMPOSE["networks"]["front"]["internal"] is COMPOSE["networks"]["data"]["internal"] is True
     [network] = COMPOSE["networks"]["front"]["ipam"]["config"]
     assert SERVICES["server"]["environment"]["CACHE_TRUSTED_PROXIES"] == network["subnet"]
