@@ -26,6 +26,7 @@ from cacheservice.errors import InvalidRequest
 
 # What one transaction of a bulk delete takes, so that none is long.
 DELETE_ENTRIES, DELETE_BYTES = 1000, 32 * 1024 * 1024
+MOST_COUNTED = 1_000_000  # entries: `total` says no more
 FILTERS = ("tag", "prefix")
 SPACES = {"tenant": Space.TENANT, "gateway": Space.GATEWAY}
 TOP = {"hits": "hits", "saved_usd": "saved"}  # the figures of the contract, and their orders
@@ -132,7 +133,7 @@ async def page(
     """A page of live entries in order of their keys, as the contract's object."""
     parameters = selection.parameters(tenant_id)
     if cursor is None:
-        ((total,),) = await database.rows(sql.COUNT, parameters)
+        ((total,),) = await database.rows(sql.COUNT, {**parameters, "most": MOST_COUNTED})
         ((storage_used,),) = await database.rows(STORAGE_USED, {"tenant_id": tenant_id, "api_key_id": 0})
         cursor = Cursor("", total, storage_used, selection.digest())
     statement = list_sql.page("key", stats=with_stats)

@@ -11,7 +11,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from cacheservice.entries import requests
-from cacheservice.entries.collection import SPACES
+from cacheservice.entries.collection import MOST_COUNTED, SPACES
 
 Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="RFC 3339, UTC.")]
 
@@ -72,7 +72,7 @@ class Page(msgspec.Struct):
     """A page of live entries, in order of their keys."""
 
     keys: list[ListedEntry]
-    total: Annotated[int, msgspec.Meta(ge=0, description="Live matches, counted for the first page.")]
+    total: Annotated[int, msgspec.Meta(ge=0, description=f"Live matches, counted for the first page, up to {MOST_COUNTED}.")]
     storage_used_bytes: Annotated[int, msgspec.Meta(ge=0, description="The tenant's live storage.")]
     next_cursor: str | None
 

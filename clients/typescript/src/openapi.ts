@@ -905,7 +905,7 @@ export interface components {
             next_cursor: string | null;
             /** @description The tenant's live storage. */
             storage_used_bytes: number;
-            /** @description Live matches, counted for the first page. */
+            /** @description Live matches, counted for the first page, up to 1000000. */
             total: number;
         };
         /**
