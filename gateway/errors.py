@@ -2,6 +2,7 @@
 
     APIError (cacheservice.errors)
     ├── BudgetExceeded    402 budget_exceeded, in ledger.py
+    ├── LoopDetected      508 loop_detected, in loops.py
     ├── PriceUnknown      402 price_unknown, in ledger.py
     ├── ProviderUnknown   404 provider_unknown
     └── UpstreamFailed    502, 503 or 504, with the code it was made with

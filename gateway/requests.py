@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cacheservice.entries.requests import MAX_KEY_BYTES, MAX_TAG_BYTES, check_tags, shown
 from cacheservice.errors import InvalidRequest, NotFound
 from cacheservice.http import Scope
+from gateway import loops
 from gateway.policy import MAX_TTL_SECONDS
 from gateway.providers import NAME
 
@@ -76,8 +77,9 @@ class Directives(NamedTuple):
 
 
 PLAIN = Directives()
-_DIRECTIVES = frozenset(
-    {b"cache-control", b"x-cache-key", b"x-cache-tags", b"x-cache-ttl", b"x-cache-user"}  # the headers that say it
+_LOOP = loops.HEADER.encode()
+_DIRECTIVES = frozenset(  # the headers that say it
+    {b"cache-control", _LOOP, b"x-cache-key", b"x-cache-tags", b"x-cache-ttl", b"x-cache-user"}
 )
 
 
@@ -117,11 +119,13 @@ _kept_route = lru_cache(maxsize=4096)(_route)
 
 
 def directives(headers: Mapping[bytes, bytes]) -> Directives:
-    """Raises InvalidRequest, also for headers that cannot be passed on: before anybody waits for the answer."""
+    """Raises LoopDetected, and InvalidRequest, also for headers that cannot be passed on: before anybody waits for the
+    answer."""
     if not (b"".join(headers).isascii() and b"".join(headers.values()).isascii()):
         _check_encoding(headers)
     if _DIRECTIVES.isdisjoint(headers):
         return PLAIN
+    loops.check(headers.get(_LOOP, b""))
     control = headers.get(b"cache-control")
     read, store, max_age = (True, True, None) if control is None else _cache_control(control.decode("latin-1"))
     ttl, tags = headers.get(b"x-cache-ttl"), headers.get(b"x-cache-tags")

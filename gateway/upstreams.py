@@ -24,7 +24,7 @@ from yarl import URL
 
 from accounts.networks import Network
 from cacheservice import egress, metrics, tracing
-from gateway import connections
+from gateway import connections, loops
 from gateway.breaker import Breaker, Open
 from gateway.providers import Upstream
 
@@ -409,7 +409,7 @@ def _headers(upstream: Upstream, request: Request, credential: bytes | None) -> 
             kept.append((name, credential.decode()))  # which is written as UTF-8 again
         except UnicodeDecodeError:
             raise _refused(upstream, "the credential is not UTF-8") from None
-    return [*kept, ("accept-encoding", "gzip, deflate")]
+    return [*loops.marked(kept), ("accept-encoding", "gzip, deflate")]
 
 
 def _passed_on(headers: Sequence[Header]) -> tuple[Header, ...]:

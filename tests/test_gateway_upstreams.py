@@ -11,6 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from gateway import loops
 from gateway.upstreams import Upstreams
 from tests.raw_servers import Exchange, RawServer, cut_off
 from tests.upstream_calls import (
@@ -51,6 +52,7 @@ def test_a_request_goes_as_it_is_and_the_answer_without_what_was_about_its_conne
             ("accept", "text/event-stream"),
             ("authorization", f"Bearer {SECRET}"),
             ("accept-encoding", "gzip, deflate"),
+            ("cdn-loop", loops.here()),
             ("content-length", "4"),
         }
         assert server.connections == 1  # no cookie came back, and the connection was used again
