@@ -22,12 +22,11 @@ from cacheservice.entries.callers import caller_of
 from cacheservice.entries.models import Space
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.store import Hit
-from cacheservice.errors import AddressNeeded, APIError, InsufficientCredits, InternalError, InvalidAPIKey
+from cacheservice.errors import AddressNeeded, APIError, InsufficientCredits, InternalError, InvalidAPIKey, Unavailable
 from cacheservice.http import BodyReader, Receive, Scope, Send
 from gateway import embeddings, requests, service
 from gateway.delivery import (
     BrokenOff,
-    Delivered,
     cache_headers,
     deliver,
     request_id_headers,
@@ -43,6 +42,7 @@ from gateway.service import Gateway
 
 log = structlog.get_logger(__name__)
 SCOPE = "gateway"
+_OUTCOMES = {status: status.label.lower() for status in CacheStatus}  # as the metric has them
 T = TypeVar("T")
 
 
@@ -91,7 +91,7 @@ async def respond(scope: Scope, receive: Receive, send: http.Sending, bodies: Bo
     finally:
         if exchange is not None and admitted:
             metrics.STREAMS_OPEN.change(-exchange.plan.streams)
-        outcome = exchange.cache.label.lower() if exchange is not None and admitted else "refused"
+        outcome = _OUTCOMES[exchange.cache] if exchange is not None and admitted else "refused"
         metrics.GATEWAY_CALLS.add(1, outcome, kind)
         if exchange is None or exchange.work is None:
             bodies.release(body)
@@ -195,18 +195,29 @@ async def _hit(gateway: Gateway, exchange: Exchange, requests: int) -> Hit | Non
 
 
 async def _send_hit(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send) -> None:
+    status = InternalError.status
     try:
-        answer = stored_answer(exchange, hit)
+        status = await _send_stored(gateway, exchange, hit, send)
+    finally:
+        usage, saved = (gateway.usages.of(exchange, hit), saved_by(hit)) if status == 200 else (None, Decimal(0))
+        gateway.ledger.record(exchange.event(SpendState.SETTLED, status, usage, Decimal(0), saved))
+
+
+async def _send_stored(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send, *, charged: bool = True) -> int:
+    """The status that the client got: 200, or 503 where too many large answers are under way. What it did not get and
+    was `charged` for is refunded. Raises InternalError where the answer cannot be shown."""
+    try:
+        answer = stored_answer(exchange, hit if charged else hit._replace(charge=hit.charge._replace(units=0)))
+        if await http.send_answer(send, answer, exchange.request_id):
+            return answer.status
+        failure = None
     except ValueError:
+        failure = InternalError("The stored answer cannot be shown: send the request with 'Cache-Control: no-cache'.")
+    if charged:
         await gateway.store.refund(hit.charge)
-        raise InternalError(
-            "The stored answer cannot be shown: send the request with 'Cache-Control: no-cache'."
-        ) from None
-    if not await http.send_answer(send, answer, exchange.request_id):
-        await gateway.store.refund(hit.charge)
-    gateway.ledger.record(
-        exchange.event(SpendState.SETTLED, 200, gateway.usages.of(exchange, hit), Decimal(0), saved_by(hit))
-    )
+    if failure is not None:
+        raise failure
+    return Unavailable.status
 
 
 async def _fly(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None], send: Send) -> None:
@@ -227,13 +238,13 @@ async def _fly(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None],
 
 async def _read(gateway: Gateway, exchange: Exchange, flight: Flight, gone: asyncio.Future[None], send: Send) -> bool:
     """Give the client the flight's answer. False: who began it was refused one, which says nothing of this client."""
-    joined, status = exchange.cache is CacheStatus.COALESCED, 0
+    joined, told, status = exchange.cache is CacheStatus.COALESCED, True, 0
     try:
         with gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
-            delivered = await _while_connected(gone, _deliver(send, exchange, flight, joined=joined))
-            status = 0 if delivered is None else delivered.status
+            status = await _while_connected(gone, _deliver(gateway, send, exchange, flight, joined=joined)) or 0
     except APIError as error:
         if joined and error.status < 500 and not isinstance(error, UpstreamFailed):
+            told = False
             return False
         status = error.status
         raise
@@ -242,8 +253,8 @@ async def _read(gateway: Gateway, exchange: Exchange, flight: Flight, gone: asyn
             flight.landed.add_done_callback(
                 lambda _: None if flight.booked else _record_free_of_cost(gateway, exchange, flight, status)
             )
-    if joined:
-        _record_free_of_cost(gateway, exchange, flight, status)
+        elif told:
+            _record_free_of_cost(gateway, exchange, flight, status)
     return True
 
 
@@ -254,6 +265,8 @@ def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, s
         exchange.cache, saved = CacheStatus.COALESCED, saved_by(flight.filled)
     elif flight.outcome is not None and exchange.cache is CacheStatus.COALESCED:
         saved, usage = flight.outcome.cost, flight.outcome.usage
+    if status >= 400 and exchange.cache is CacheStatus.COALESCED:
+        saved, usage = Decimal(0), None
     gateway.ledger.record(exchange.event(SpendState.SETTLED, status, usage, Decimal(0), saved))
 
 
@@ -276,15 +289,13 @@ async def _while_connected(gone: asyncio.Future[None], work: Awaitable[T]) -> T 
         task.cancel()
 
 
-async def _deliver(send: Send, exchange: Exchange, flight: Flight, *, joined: bool) -> Delivered:
+async def _deliver(gateway: Gateway, send: Send, exchange: Exchange, flight: Flight, *, joined: bool) -> int:
+    """The status that the client got."""
     begun = await flight.begun()
     if isinstance(begun, Hit):  # another process made the call
         exchange.cache = CacheStatus.COALESCED
-        if joined:  # who began the flight was charged
-            begun = begun._replace(charge=begun.charge._replace(units=0))
-        whole = await http.send_answer(send, stored_answer(exchange, begun), exchange.request_id)
-        return Delivered(200, whole)
-    return await deliver(send, exchange, flight)
+        return await _send_stored(gateway, exchange, begun, send, charged=not joined)  # who began the flight was
+    return (await deliver(send, exchange, flight)).status
 
 
 async def _disconnected(receive: Receive) -> None:

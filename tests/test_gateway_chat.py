@@ -250,6 +250,25 @@ def test_waiters_get_the_failure_and_nothing_is_stored(client: Client) -> None:
     assert client.entries() == []
 
 
+@pytest.mark.parametrize("direction", ["drop", "badjson", "stall"])
+def test_each_of_those_who_wait_for_a_call_that_fails_leaves_an_event(client: Client, direction: str) -> None:
+    client.policy(retries=0, idle_seconds=1)
+    asked = question(f"{secrets.token_hex(4)} [[{direction}]]")
+    client.upstream.hold()
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(client.post, asked) for _ in range(4)]
+        client.upstream.wait_for_calls(1)
+        threading.Event().wait(0.3)  # for the others to arrive; those that do not make a call of their own
+        client.upstream.release()
+        answers = [each.result() for each in waiting]
+    assert {answer.status_code for answer in answers} <= {502, 504}
+    events = client.events(4)
+    assert len(events) == 4
+    told = sorted(answer.headers["x-cache"] for answer in answers)
+    assert sorted(CacheStatus(event.cache).label for event in events) == told
+    assert all(event.saved == 0 for event in events if event.cache == CacheStatus.COALESCED)
+
+
 def test_out_of_credits_goes_through_uncached(client: Client) -> None:
     from billing.models import Account
 
