@@ -96,7 +96,8 @@ def settlement(reservation: Reservation, event: Event) -> Booking:
 
 def document(bookings: Sequence[Booking]) -> Mapping[str, Any]:
     """The parameters of sql.BOOK. Of several with one id the first counts."""
-    bookings = list({(booking.event.tenant_id, booking.event.id): booking for booking in reversed(bookings)}.values())
+    if len({event.id for event, _ in bookings}) < len(bookings):
+        bookings = list({(each.event.tenant_id, each.event.id): each for each in reversed(bookings)}.values())
     places = [
         (reservation.tenant_id, reservation.id, budget_id, reservation.at.date(), reservation.worst)
         for _, reservation in bookings
