@@ -1,6 +1,6 @@
 """Every operation of the OpenAPI document against a real server: what it takes, what it answers, and never a 500.
 
-With all of schemathesis's checks, data that keeps to the document and data that does not. A run in CI sends 60 cases
+With all of schemathesis's checks, data that keeps to the document and data that does not. A run in CI sends 30 cases
 of each an operation; `CACHE_TEST_SCALE=full` sends 10,000, and CACHE_TEST_CASES as many as it says.
 """
 
@@ -20,7 +20,7 @@ from tests.cast import new_caller
 from tests.processes import RunningServer
 
 FULL = os.environ.get("CACHE_TEST_SCALE") == "full"
-MAX_EXAMPLES = int(os.environ.get("CACHE_TEST_CASES", "10000" if FULL else "60"))
+MAX_EXAMPLES = int(os.environ.get("CACHE_TEST_CASES", "10000" if FULL else "30"))
 
 load_all_checks()
 BATCH = "POST /api/v1/batch"
