@@ -76,7 +76,8 @@ async def respond(scope: Scope, receive: Receive, send: http.Sending, bodies: Bo
             kind = exchange.upstream.kind
             hit = await _look_up(gateway, exchange)
         admitted = True
-        metrics.STREAMS_OPEN.change(exchange.plan.streams)
+        if exchange.plan.streams:
+            metrics.STREAMS_OPEN.change(1)
         await _answer(gateway, exchange, hit, receive, send)
         return
     except BrokenOff:
@@ -89,9 +90,11 @@ async def respond(scope: Scope, receive: Receive, send: http.Sending, bodies: Bo
         log.exception("request_failed", request_id=request_id, status=500)
         failure = InternalError("Something went wrong here; the operator has been told.")
     finally:
+        outcome = "refused"
         if exchange is not None and admitted:
-            metrics.STREAMS_OPEN.change(-exchange.plan.streams)
-        outcome = _OUTCOMES[exchange.cache] if exchange is not None and admitted else "refused"
+            outcome = _OUTCOMES[exchange.cache]
+            if exchange.plan.streams:
+                metrics.STREAMS_OPEN.change(-1)
         metrics.GATEWAY_CALLS.add(1, outcome, kind)
         if exchange is None or exchange.work is None:
             bodies.release(body)
@@ -164,13 +167,20 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
         await gateway.store.authorise(exchange.caller, SCOPE)
         return None
     try:
+        counted = 1
         if directives.max_age is not None:
+            counted = 0  # this look counts it
             known = await gateway.store.get(exchange.caller, exchange.plan.key, wanted=False, space=Space.GATEWAY)
             if known is not None and items.age(known) > directives.max_age:
                 exchange.cache, exchange.reason = CacheStatus.REFRESH, "max-age"
             if known is None or exchange.cache is CacheStatus.REFRESH:
                 return None
-        return await _hit(gateway, exchange, requests=0 if directives.max_age is not None else 1)
+        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=counted)
+        if hit is None:
+            hit = await _landing(gateway, exchange)
+        if hit is not None:
+            exchange.cache = CacheStatus.HIT
+        return hit
     except InsufficientCredits:
         exchange.bypass(InsufficientCredits.code)
     except InternalError:  # the entry does not open: another answer takes its place
@@ -178,20 +188,16 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
     return None
 
 
-async def _hit(gateway: Gateway, exchange: Exchange, requests: int) -> Hit | None:
-    """The entry; one that is being put just now is waited for."""
-    while True:
-        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=requests)
-        requests = 0
-        if hit is not None:
-            exchange.cache = CacheStatus.HIT
-            return hit
-        flight = gateway.flights.under_way(exchange.place)
-        if flight is None or not flight.ended:
-            return None
+async def _landing(gateway: Gateway, exchange: Exchange) -> Hit | None:
+    """The entry that is being put just now, if one is."""
+    while (flight := gateway.flights.under_way(exchange.place)) is not None and flight.ended:
         await asyncio.shield(flight.landed)
         if flight.outcome is None or flight.outcome.unstored:
             return None
+        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=0)
+        if hit is not None:
+            return hit
+    return None
 
 
 async def _send_hit(gateway: Gateway, exchange: Exchange, hit: Hit, send: Send) -> None:
