@@ -280,7 +280,8 @@ async def _embed(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None
     exchange.work = work = gateway.flights.keep(embeddings.answer_to(gateway, exchange))
     answer = await _while_connected(gone, asyncio.shield(work))
     if answer is not None:
-        await http.send_answer(send, answer, exchange.request_id)
+        if not await http.send_answer(send, answer, exchange.request_id):
+            await embeddings.refund(gateway, answer)
     elif exchange.upstream.policy.on_disconnect == "cancel":
         work.cancel()
 

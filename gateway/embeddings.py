@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 MOST_STRINGS = 2048  # OpenAI's own limit; what has more is cached as a whole
 AT_ONCE = 256  # look-ups under way for one request
 PUTS_TAKE = (0, 0.2)  # seconds, at most, from the first string of a call to the others of it, as others see it
+MOST_JOINS = 3  # times that others' calls are waited for in vain, before one is made that nobody shares
 _NO_USAGE = {"prompt_tokens": 0, "total_tokens": 0}
 
 
@@ -71,9 +72,15 @@ async def answer_to(gateway: Gateway, exchange: Exchange) -> http.Answer:
         raise
 
 
+async def refund(gateway: Gateway, answer: http.Answer) -> None:
+    """What was charged for the known strings of an answer of `answer_to` that could not be sent."""
+    for charge in answer.charge or ():
+        await gateway.store.refund(charge)
+
+
 @dataclass
 class _Known:
-    """The embeddings that are there, by string, and what came of looking for them."""
+    """The embeddings that are there, by their entries' keys, and what came of looking for them."""
 
     gateway: Gateway
     exchange: Exchange
@@ -83,25 +90,33 @@ class _Known:
     replaces: bool = False  # an entry that is there: it is too old, or does not open
     booked: bool = False  # the call's spend event is this request's
 
-    async def look_up(self, keys: dict[str, str]) -> None:
-        """Adds the stored ones of these strings, whose entries have these keys."""
-        items_ = list(keys.items())
-        for start in range(0, len(items_), AT_ONCE):
-            some = items_[start : start + AT_ONCE]
-            hits = await asyncio.gather(*(self._hit(key) for _, key in some))
-            for (string, _), hit in zip(some, hits, strict=True):
-                if hit is not None:
-                    self.add(string, hit)
+    async def look_up(self, keys: Sequence[str]) -> None:
+        """Adds the stored ones. Raises APIError; what was charged until then is noted, to be refunded."""
+        for start in range(0, len(keys), AT_ONCE):
+            reads = asyncio.gather(*map(self._add_stored, keys[start : start + AT_ONCE]), return_exceptions=True)
+            try:
+                failures = await asyncio.shield(reads)
+            except asyncio.CancelledError:  # those under way are charged all the same
+                await reads
+                raise
+            failure = next(filter(None, failures), None)
+            if failure is not None:
+                raise failure
 
-    def add(self, string: str, hit: Hit) -> None:
+    def add(self, key: str, hit: Hit) -> None:
         amount = saved_by(hit)
-        self.embeddings[string] = hit.value
+        self.embeddings[key] = hit.value
         self.saved = None if self.saved is None or amount is None else self.saved + amount
         self.charges.append(hit.charge)
 
     async def refund(self) -> None:
         for charge in self.charges:
             await self.gateway.store.refund(charge)
+
+    async def _add_stored(self, key: str) -> None:
+        hit = await self._hit(key)
+        if hit is not None:
+            self.add(key, hit)
 
     async def _hit(self, key: str) -> Hit | None:
         """The request has been counted already."""
@@ -123,12 +138,14 @@ class _Known:
 async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.Answer:
     strings = _strings(exchange)
     keys = _keys(exchange, strings)
+    texts: dict[str, str] = {}  # by key: of strings that are one to the policy, the first goes upstream for all
+    for string, key in keys.items():
+        texts.setdefault(key, string)
     if exchange.cache is CacheStatus.MISS:
-        await known.look_up(keys)
-    missing = [string for string in keys if string not in known.embeddings]
+        await known.look_up(list(texts))
     exchange.saved = known.saved
-    call = _Call(gateway, exchange, keys, known)
-    others = await call.get(missing) if missing else False
+    call = _Call(gateway, exchange, texts, known)
+    await call.get([key for key in texts if key not in known.embeddings])
     exchange.saved = known.saved
     if call.failed is not None:
         await known.refund()
@@ -136,81 +153,86 @@ async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.A
             gateway.ledger.record(exchange.event(SpendState.SETTLED, call.failed.status, None, Decimal(0)))
         return call.failed._replace(headers=(*call.failed.headers, *cache_headers(exchange)))
     if call.sent:
-        exchange.reason = f"{len(call.sent)} of {len(keys)} went upstream"
+        exchange.reason = f"{len(call.sent)} of {len(texts)} went upstream"
     else:
-        exchange.cache = CacheStatus.COALESCED if others else CacheStatus.HIT
+        exchange.cache = CacheStatus.COALESCED if call.joined else CacheStatus.HIT
         gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, None, Decimal(0)))
     data = [
-        {"object": "embedding", "index": index, "embedding": msgspec.Raw(known.embeddings[string])}
+        {"object": "embedding", "index": index, "embedding": msgspec.Raw(known.embeddings[keys[string]])}
         for index, string in enumerate(strings)
     ]
-    document = {"object": "list", "data": data, "model": exchange.plan.model, "usage": call.usage}
+    document = {"object": "list", "data": data, "model": exchange.plan.model, "usage": call.usage or _NO_USAGE}
     money = (
         (b"x-cache-cost", usd(call.cost)),
         (b"x-cache-saved", usd(exchange.saved)),
         (b"x-credits-charged", credits(sum(charge.units for charge in known.charges)).encode()),
     )
     headers = (*(call.headers or (http.JSON,)), *money, *cache_headers(exchange))
-    return http.Answer(200, headers, msgspec.json.encode(document))
+    return http.Answer(200, headers, msgspec.json.encode(document), known.charges)
 
 
 class _Call:
-    """What one request does for the strings that nobody knows yet."""
+    """What one request does for the strings that nobody knows yet, which go by their entries' keys."""
 
-    def __init__(self, gateway: Gateway, exchange: Exchange, keys: dict[str, str], known: _Known) -> None:
-        self._gateway, self._exchange, self._keys, self._known = gateway, exchange, keys, known
+    def __init__(self, gateway: Gateway, exchange: Exchange, texts: dict[str, str], known: _Known) -> None:
+        """`texts`: the string of each key."""
+        self._gateway, self._exchange, self._texts, self._known = gateway, exchange, texts, known
         self.sent: list[str] = []
+        self.joined = False  # others' calls brought some
         self.failed: http.Answer | None = None  # what the upstream says instead of embeddings
-        self.usage: object = _NO_USAGE
+        self.usage: dict[str, Any] = {}
         self.cost: Decimal | None = Decimal(0)
         self.headers: tuple[http.Header, ...] = ()
 
-    async def get(self, missing: Sequence[str]) -> bool:
-        """Makes them known; whether others' calls brought some. Raises APIError."""
-        under_way = self._gateway.strings if self._exchange.cache is CacheStatus.MISS else {}
-        theirs = {string: under_way[place] for string in missing if (place := self._place(string)) in under_way}
-        mine = [string for string in missing if string not in theirs]
-        futures = {self._place(string): asyncio.get_running_loop().create_future() for string in mine}
-        under_way.update(futures)
-        outcome: http.Answer | APIError | None = None
+    async def get(self, missing: Sequence[str]) -> None:
+        """Makes them known, or says how the upstream `failed`. Raises APIError."""
+        joins = MOST_JOINS if self._exchange.cache is CacheStatus.MISS else 0
+        while missing and self.failed is None:
+            missing = await self._get(missing, self._gateway.strings if joins > 0 else {})
+            joins -= 1
+
+    async def _get(self, missing: Sequence[str], under_way: dict[Place, asyncio.Future[Any]]) -> list[str]:
+        """Those that other requests were getting, and did not for reasons of their own. Raises APIError."""
+        theirs = {key: under_way[place] for key in missing if (place := self._place(key)) in under_way}
+        mine = [key for key in missing if key not in theirs]
+        under_way.update({self._place(key): asyncio.get_running_loop().create_future() for key in mine})
+        outcome: http.Answer | UpstreamFailed | None = None
         try:
             if mine:
                 await self._fetch(mine)
             outcome = self.failed
-        except APIError as error:
+        except UpstreamFailed as error:
             outcome = error
             raise
         finally:
-            for string in mine:
-                under_way.pop(self._place(string)).set_result(self._known.embeddings.get(string) or outcome)
-        for string, future in theirs.items():
-            if self.failed is None:
-                self._take(string, await asyncio.shield(future))
-        return bool(theirs)
+            for key in mine:
+                under_way.pop(self._place(key)).set_result(self._known.embeddings.get(key) or outcome)
+        given_up = []
+        for key, future in theirs.items():
+            if self.failed is None and not self._take(key, await asyncio.shield(future)):
+                given_up.append(key)
+        return given_up
 
-    def _take(self, string: str, found: bytes | http.Answer | APIError | None) -> None:
-        """What another request's call brought."""
+    def _take(self, key: str, found: bytes | http.Answer | UpstreamFailed | None) -> bool:
+        """What another request's call brought. False: that one was refused, or given up, which says nothing of this."""
         if isinstance(found, bytes):
-            self._known.embeddings[string] = found
+            self._known.embeddings[key], self.joined = found, True
         elif isinstance(found, http.Answer):
             self._exchange.cache, self.failed = CacheStatus.COALESCED, found
-        elif isinstance(found, UpstreamFailed):
+        elif found is not None:
             raise found
-        else:  # it was refused, or given up, for reasons of its own
-            raise UpstreamFailed(
-                503, "upstream_failed", "The call that this request waited for was given up: try again."
-            )
+        return found is not None
 
     async def _fetch(self, mine: Sequence[str]) -> None:
         """Under the lease of the first string: whoever asks for the same ones elsewhere waits for this call."""
-        store, first, token = self._gateway.store, self._keys[mine[0]], 0
+        store, first, token = self._gateway.store, mine[0], 0
         if self._exchange.cache is CacheStatus.MISS and not self._known.replaces:
             try:
                 leased = await lease_or_wait(store, self._exchange, first)
             except InsufficientCredits:
                 leased = None
             if isinstance(leased, Hit):  # another process has made the call
-                self._known.add(mine[0], leased)
+                self._known.add(first, leased)
                 mine = await self._not_put(mine)
             else:
                 token = leased or 0
@@ -221,22 +243,23 @@ class _Call:
             if token and not stored:
                 await give_back(store, self._exchange, first, token)
 
-    async def _not_put(self, strings: Sequence[str]) -> Sequence[str]:
+    async def _not_put(self, keys: Sequence[str]) -> Sequence[str]:
         """Those of them that the call elsewhere, which brought the first, did not bring."""
         for pause in PUTS_TAKE:
-            strings = [string for string in strings if string not in self._known.embeddings]
-            if not strings:
+            keys = [key for key in keys if key not in self._known.embeddings]
+            if not keys:
                 break
             await asyncio.sleep(pause)
-            await self._known.look_up({string: self._keys[string] for string in strings})
-        return [string for string in strings if string not in self._known.embeddings]
+            await self._known.look_up(keys)
+        return [key for key in keys if key not in self._known.embeddings]
 
-    async def _upstream(self, strings: Sequence[str], token: int) -> bool:
+    async def _upstream(self, keys: Sequence[str], token: int) -> bool:
         """Whether the first of them was stored, which ends the lease."""
         exchange = self._exchange
-        body = msgspec.json.encode({**exchange.body, "input": list(strings)})
-        part = replace(exchange, asked=exchange.asked._replace(body=body), stores=False, saved=self._known.saved)
-        self.sent = list(strings)
+        body = msgspec.json.encode({**exchange.body, "input": [self._texts[key] for key in keys]})
+        saved = Decimal(0) if self.sent else self._known.saved  # the event of an earlier call tells it already
+        part = replace(exchange, asked=exchange.asked._replace(body=body), stores=False, saved=saved)
+        self.sent += keys
         flight = self._gateway.flights.start(None, lambda flight: self._gateway.fetcher.fetch(flight, part))
         try:
             with self._gateway.flights.reading(flight, cancel=True):  # who goes on without a client cancels nothing
@@ -244,16 +267,17 @@ class _Call:
                 answer, outcome = flight.answer, flight.outcome
                 document = b"" if answer is None else answer.body()  # which it has only while it is read
         finally:
-            self._known.booked = flight.booked
+            self._known.booked |= flight.booked
         if answer is None or outcome is None:
             raise UpstreamFailed(502, "upstream_broken", "The provider gave no answer.")
-        self.headers, self.cost = passed_on(answer, "application/json"), outcome.cost
+        self.headers = passed_on(answer, "application/json")
+        self.cost = None if self.cost is None or outcome.cost is None else self.cost + outcome.cost
         if answer.status != 200:
             self.failed = http.Answer(answer.status, self.headers, document)
             return False
-        found = _embeddings(document, strings)
+        found = _embeddings(document, keys)
         self._known.embeddings |= found
-        self.usage = outcome.document.get("usage", _NO_USAGE)
+        self.usage = _total(self.usage, outcome.document.get("usage"))
         return not outcome.unstored and await self._put(found, outcome, token)
 
     async def _put(self, found: dict[str, bytes], outcome: Outcome, token: int) -> bool:
@@ -261,10 +285,10 @@ class _Call:
         exchange, directives = self._exchange, self._exchange.asked.directives
         share = None if outcome.cost is None else f"{(outcome.cost / len(found)).quantize(Decimal('1e-9')):f}"
 
-        async def put_one(string: str, embedding: bytes, lease: int) -> None:
-            ttl = plans.ttl(exchange.upstream, exchange.api, {"input": string}, {}, directives.ttl)
+        async def put_one(key: str, embedding: bytes, lease: int) -> None:
+            ttl = plans.ttl(exchange.upstream, exchange.api, {"input": self._texts[key]}, {}, directives.ttl)
             entry = NewEntry(embedding, None, ttl, list(directives.tags), share)
-            await put(self._gateway.store, exchange, self._keys[string], entry, lease)
+            await put(self._gateway.store, exchange, key, entry, lease)
 
         (first, embedding), *others = found.items()
         try:  # alone, if under a lease: where that was voided by a deletion, nothing of this is stored
@@ -278,8 +302,8 @@ class _Call:
                 raise failure
         return True
 
-    def _place(self, string: str) -> Place:
-        return self._exchange.caller.tenant_id, self._keys[string]
+    def _place(self, key: str) -> Place:
+        return self._exchange.caller.tenant_id, key
 
 
 def _strings(exchange: Exchange) -> list[str]:
@@ -293,7 +317,8 @@ def _strings(exchange: Exchange) -> list[str]:
 
 
 def _keys(exchange: Exchange, strings: Sequence[str]) -> dict[str, str]:
-    """Of the entry of each string. What the strings share is written out once."""
+    """Of the entry of each string: one for those that the policy does not tell apart. What the strings share is written
+    out once."""
     api, upstream, asked = exchange.api, exchange.upstream, exchange.asked
     shared = {name: value for name, value in exchange.body.items() if name != "input"}
     rest = canonical(api, upstream, shared, streams=False) or b""
@@ -309,14 +334,24 @@ def _keys(exchange: Exchange, strings: Sequence[str]) -> dict[str, str]:
     return keys
 
 
-def _embeddings(body: bytes, strings: Sequence[str]) -> dict[str, bytes]:
-    """Raises UpstreamFailed where it is not one for each string."""
+def _total(usage: dict[str, Any], more: object) -> dict[str, Any]:
+    """What several calls used, in the provider's own terms: their counts are added up."""
+    total = dict(usage)
+    for name, count in (more if isinstance(more, dict) else {}).items():
+        before = total.get(name)
+        adds_up = isinstance(before, int | float) and isinstance(count, int | float)
+        total[name] = before + count if adds_up else count
+    return total
+
+
+def _embeddings(body: bytes, keys: Sequence[str]) -> dict[str, bytes]:
+    """By key, of an answer that has them in this order. Raises UpstreamFailed where it is not one for each."""
     try:
         items_ = {item.index: bytes(item.embedding) for item in _decoder.decode(body).data}
     except (msgspec.MsgspecError, RecursionError):
         items_ = {}
-    if sorted(items_) != list(range(len(strings))):
+    if sorted(items_) != list(range(len(keys))):
         raise UpstreamFailed(
             502, "upstream_broken", "The provider's answer does not have one embedding for each input."
         )
-    return {string: items_[position] for position, string in enumerate(strings)}
+    return {key: items_[position] for position, key in enumerate(keys)}

@@ -1,13 +1,24 @@
 """Embeddings through the gateway: cached by input string, and only what is missing goes upstream."""
 
+import json
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
+import psycopg
 
-from gateway.models import CacheStatus
+from gateway.models import BudgetDay, CacheStatus
+from tests.cast import new_key
+from tests.client import connect, request_bytes
 from tests.gateway_cast import Client, client, gateway_server
+from tests.ledger_cast import saved_budget
+from tests.processes import wait_for
+from tests.store_cast import database_dsn, query
 from tests.upstreams import upstream
 
 __all__ = ["client", "gateway_server", "upstream"]
@@ -21,6 +32,29 @@ def texts(count: int) -> list[str]:
 
 def post(client: Client, given: Any, **members: Any) -> httpx.Response:
     return client.post({"model": MODEL, "input": given, **members}, "openai/v1/embeddings")
+
+
+def embeddings_request(client: Client, given: Any) -> bytes:
+    """As it stands on the wire."""
+    named = [(b"Authorization", b"Bearer " + client.key.token.encode()), (b"Content-Type", b"application/json")]
+    body = json.dumps({"model": MODEL, "input": given}).encode()
+    return request_bytes("POST", b"/gateway/openai/v1/embeddings", named, body)
+
+
+@contextmanager
+def refusal_held_up(client: Client) -> Iterator[None]:
+    """The client's API key may spend nothing, and is told so when this ends: until then its budget is locked."""
+    budget = saved_budget(client.tenant.id, "0", api_key_id=client.key.row.id)
+    BudgetDay.objects.create(tenant_id=client.tenant.id, budget_id=budget.id, day=datetime.now(UTC).date(), used=0)
+    with psycopg.connect(database_dsn()) as connection:
+        connection.execute("select from gateway_budget_day where budget_id = %s for update", [budget.id])
+        yield
+
+
+def ledger_waits() -> bool:
+    """For a lock on this test's database."""
+    waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(query(f"{waiting} and application_name = 'cacheservice ledger'"))
 
 
 def vectors(answer: httpx.Response) -> list[Any]:
@@ -77,6 +111,24 @@ def test_a_string_that_comes_twice_is_sent_once(client: Client) -> None:
     assert call.json["input"] == [one, other]
 
 
+def test_strings_that_the_policy_does_not_tell_apart_are_sent_once(client: Client) -> None:
+    client.policy(text="normalized")
+    [run] = texts(1)
+    given = [f"Hello {run}", f"hello  {run} ", f"unique {run}"]
+    answer = post(client, given)
+    assert answer.headers["x-cache-reason"] == "MISS; 2 of 2 went upstream"
+    hello, same, unique = vectors(answer)
+    assert hello == same != unique
+    [call] = client.upstream.calls()
+    assert call.json["input"] == [given[0], given[2]]
+    client.entries(2)
+    again = post(client, given[1:])
+    assert again.headers["x-cache"] == "HIT"
+    assert vectors(again) == [same, unique]
+    refreshed = client.post({"model": MODEL, "input": given}, "openai/v1/embeddings", Cache_Control="no-cache")
+    assert vectors(refreshed) == [hello, same, unique]
+
+
 def test_formats_and_dimensions_have_entries_of_their_own(client: Client) -> None:
     [text] = texts(1)
     for members in ({}, {"encoding_format": "base64"}, {"dimensions": 8}):
@@ -102,6 +154,60 @@ def test_requests_that_overlap_in_flight_share_their_calls(client: Client) -> No
         answers = [first.result(), second.result()]
     assert [call.json["input"] for call in client.upstream.calls()] == [strings[:4], strings[4:]]
     assert vectors(answers[0])[2:] == vectors(answers[1])[:2]
+
+
+def test_those_who_wait_for_a_call_that_was_given_up_make_one_in_its_place(client: Client) -> None:
+    client.policy(on_disconnect="cancel")
+    shared, one, other = texts(3)
+    client.upstream.hold()
+    with ThreadPoolExecutor(2) as pool:
+        with connect(client.server.url) as impatient:
+            impatient.sendall(embeddings_request(client, [shared]))
+            client.upstream.wait_for_calls(1)
+            waiting = [pool.submit(post, client, [shared, own]) for own in (one, other)]
+            client.upstream.wait_for_calls(3)  # for what is theirs alone: so they wait for the rest
+        wait_for(lambda: client.upstream.calls()[0].disconnected, 10, "the upstream sees the hang-up")
+        client.upstream.release()
+        answers = [future.result() for future in waiting]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert vectors(answers[0])[0] == vectors(answers[1])[0]
+    inputs = [call.json["input"] for call in client.upstream.calls()]
+    assert sorted(inputs[1:3]) == sorted([[one], [other]])
+    assert [inputs[0], *inputs[3:]] == [[shared], [shared]]
+
+
+def test_those_who_wait_for_a_call_that_is_refused_ask_themselves(client: Client) -> None:
+    shared, own = texts(2)
+    other = Client(client.server, client.upstream, client.tenant, new_key(client.tenant))
+    with ThreadPoolExecutor(2) as pool, refusal_held_up(client):
+        poor = pool.submit(post, client, [shared])
+        wait_for(ledger_waits, 10, "the budget is asked")
+        waiting = pool.submit(post, other, [shared, own])
+        client.upstream.wait_for_calls(1)
+    assert (poor.result().status_code, poor.result().json()["error"]["code"]) == (402, "budget_exceeded")
+    answer = waiting.result()
+    assert answer.status_code == 200
+    assert answer.headers["x-cache-reason"] == "MISS; 2 of 2 went upstream"
+    assert [call.json["input"] for call in client.upstream.calls()] == [[own], [shared]]
+    whole = other.post({"model": MODEL, "input": [shared, own]}, "openai/v1/embeddings", Cache_Control="no-store")
+    assert vectors(answer) == vectors(whole)
+    assert answer.json()["usage"] == whole.json()["usage"]
+    spent = sum((event.cost or Decimal(0) for event in client.events(4) if event.cache == CacheStatus.MISS), Decimal(0))
+    assert f"{spent.normalize():f}" == answer.headers["x-cache-cost"] == whole.headers["x-cache-cost"]
+
+
+def test_those_who_wait_get_the_failure_of_the_upstream_as_it_is(client: Client) -> None:
+    client.policy(retries=0, first_byte_seconds=2)
+    [shared] = texts(1)
+    client.upstream.hold()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, client, [shared])
+        client.upstream.wait_for_calls(1)
+        answers = [pool.submit(post, client, [shared]).result(), first.result()]
+    client.upstream.release()
+    assert [answer.status_code for answer in answers] == [504, 504]
+    assert [answer.json()["error"]["code"] for answer in answers] == ["upstream_timeout"] * 2
+    assert client.upstream.count() == 1
 
 
 def test_an_error_reaches_the_client_and_nothing_is_stored(client: Client) -> None:
