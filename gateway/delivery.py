@@ -17,8 +17,7 @@ from gateway.errors import UpstreamFailed, error_event
 from gateway.exchange import Exchange
 from gateway.flights import Flight
 from gateway.models import CacheStatus, Kind
-from gateway.outcomes import WITH_OTHERS
-from gateway.plan import decoded
+from gateway.outcomes import WITH_OTHERS, merged, objects_of
 
 UNKNOWN = "unknown"
 KEPT_USAGES = 10_000
@@ -79,8 +78,8 @@ def _usage(exchange: Exchange, hit: Hit) -> Usage | None:
     if form is Form.BYTES:
         return None
     api = exchange.api
-    document = api.assemble(events_of(hit.value)) if form is Form.EVENTS else decoded(hit.value)
-    return None if document is None else api.usage(document)
+    objects = [api.assemble(events_of(hit.value))] if form is Form.EVENTS else objects_of(api, hit.value)
+    return None if objects is None else api.usage(merged(objects))
 
 
 async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:

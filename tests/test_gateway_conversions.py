@@ -6,6 +6,7 @@ What the official SDKs add up from a replay is the answer, too.
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message
@@ -77,6 +78,37 @@ def test_tools_without_an_index_and_padded_audio() -> None:
     assert [call["id"] for call in message["tool_calls"]] == ["a", "b"]
     assert message["audio"] == {"id": "x", "data": "YWJj", "transcript": "s"}
     assert message["function_call"] == {"name": "f", "arguments": "{}"}
+
+
+SEE, DOCS = {"type": "text", "text": "See "}, {"type": "reference", "reference_ids": [1]}
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "content"),
+    [
+        (["", [THOUGHT], "The ", "answer", ""], [THOUGHT, {"type": "text", "text": "The answer"}]),
+        (["", [THOUGHT], "The answer"], [THOUGHT, {"type": "text", "text": "The answer"}]),
+        (
+            ["See ", "docs", [DOCS], " e", "nd"],
+            [{"type": "text", "text": "See docs"}, DOCS, {"type": "text", "text": " end"}],
+        ),
+        (["See", [DOCS], [DOCS]], [{"type": "text", "text": "See"}, DOCS, DOCS]),
+        ([[], [SEE], "the ", "docs", [DOCS]], [{"type": "text", "text": "See the docs"}, DOCS]),
+        ([[SEE], None, [SEE], "x"], [SEE, {"type": "text", "text": "See x"}]),
+        ([[None], "a", "b"], [None, {"type": "text", "text": "ab"}]),
+        ([[{"type": "text", "text": None}], "a"], [{"type": "text", "text": None}, {"type": "text", "text": "a"}]),
+        (["a", []], "a"),
+        ([[], "a", "b"], "ab"),
+        ([[DOCS], ""], [DOCS]),
+    ],
+)
+def test_content_told_as_strings_and_as_lists_loses_nothing(pieces: list[Any], content: Any) -> None:
+    stream = data(*(chunk({"content": piece}) for piece in pieces), chunk({}, finish_reason="stop"), b"[DONE]")
+    answer = CHAT.assemble(stream)
+    assert answer["choices"][0]["message"]["content"] == content
+    assert json.loads(msgspec.json.encode(answer)) == answer
+    assert CHAT.assemble(events(*CHAT.replay(answer))) == answer
 
 
 def test_a_stream_of_texts_adds_up_to_a_completion() -> None:
@@ -188,6 +220,33 @@ def test_a_stream_of_events_adds_up_to_a_message() -> None:
         ],
     }
     assert [MESSAGES.ends(event) for event in stream[-2:]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        (['{"path": "a.py", "text": "imp', "ort"], {"INVALID_JSON": '{"path": "a.py", "text": "import'}),
+        (["{"], {"INVALID_JSON": "{"}),
+        (["[" * 5000], {"INVALID_JSON": "[" * 5000}),
+        (["", ""], {}),
+        (["{}"], {}),
+    ],
+)
+def test_a_tool_call_that_is_cut_off_keeps_its_text(told: list[str], wanted: Any) -> None:
+    deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in told]
+    tool = {"type": "tool_use", "id": "t", "name": "write", "input": {}}
+    stream = named(
+        {"type": "message_start", "message": MESSAGE},
+        {"type": "content_block_start", "index": 0, "content_block": tool},
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 12}},
+        {"type": "message_stop"},
+    )
+    answer = MESSAGES.assemble(stream)
+    assert answer["content"] == [{**tool, "input": wanted}]
+    assert MESSAGES.incomplete(answer) == "stop_reason max_tokens"
+    assert MESSAGES.incomplete({**answer, "stop_reason": "tool_use"}) == ("incomplete" if wanted else None)
+    assert MESSAGES.assemble(events(*MESSAGES.replay(answer))) == answer
 
 
 def test_the_end_of_a_response() -> None:

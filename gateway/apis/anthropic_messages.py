@@ -15,6 +15,9 @@ _BAD = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "
 _SAID_LAST = ("stop_reason", "stop_sequence", "stop_details", "container")
 # The members of blocks that are told in pieces, and the pieces' kinds.
 _TEXTS = {"text": "text_delta", "thinking": "thinking_delta", "signature": "signature_delta"}
+# A tool's input that is no JSON has its text as this one member in a document, which is how Anthropic says to wrap it.
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
+_NO_JSON = "INVALID_JSON"
 
 
 class Messages(API):
@@ -37,7 +40,9 @@ class Messages(API):
         reason = answer.get("stop_reason")
         if not isinstance(reason, str) or reason not in _GOOD | _BAD:
             return "no good stop_reason"
-        return f"stop_reason {reason}" if reason in _BAD else None
+        if reason in _BAD:
+            return f"stop_reason {reason}"
+        return "incomplete" if any(map(_has_no_json, answer["content"])) else None
 
     def usage(self, answer: Body) -> Usage | None:
         return messages_usage(answer)
@@ -109,17 +114,29 @@ class _Block:
                 self._members[name] = value
 
     def whole(self) -> dict[str, Any]:
-        """Raises ValueError where the input of a tool is no JSON."""
         block = dict(self._members)
         for name, pieces in self._texts.items():
             text = "".join(pieces)
             if name == "partial_json":
                 if text:
-                    block["input"] = loads(text.encode())
+                    block["input"] = _input(text)
             else:
                 known = block.get(name)
                 block[name] = known + text if isinstance(known, str) else text
         return block
+
+
+def _input(text: str) -> Any:
+    """Of a tool. Where the tokens ran out it breaks off anywhere, and is shown with nothing lost."""
+    try:
+        return loads(text.encode())
+    except ValueError:
+        return {_NO_JSON: text}
+
+
+def _has_no_json(block: Any) -> bool:
+    given = member(block, "input")
+    return isinstance(given, dict) and given.keys() == {_NO_JSON}
 
 
 def _taken_apart(block: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:

@@ -130,22 +130,42 @@ def _join(whole: dict[str, Any], piece: Mapping[str, Any], depth: int = 0) -> No
             if not isinstance(known, dict):
                 known = whole[name] = {}
             _join(known, value, depth + 1)
-        elif isinstance(value, list) and isinstance(known, list) and not isinstance(known, _Text):
-            known.extend(value)
-        elif isinstance(value, str) and isinstance(known, _Text):
-            known.append(value)
-        elif isinstance(value, str) and isinstance(known, str) and known:
+        elif isinstance(value, (str, list)) and isinstance(known, (str, list)) and known:
             # Some repeat in each piece what a tool is called.
             if value and name not in _SAID_ONCE and not (name == "name" and value == known):
-                whole[name] = _Text((known, value))
+                whole[name] = _longer(known, value)
         elif value is not None or name not in whole:
             whole[name] = value
+
+
+def _longer(known: str | list[Any], value: str | list[Any]) -> list[Any]:
+    """What is known, with what comes after it. Some (Mistral) tell content as strings and as lists of parts in turn:
+    then it is a list, in which the strings are parts too."""
+    if isinstance(known, str):
+        known = _Text((known,))
+    if isinstance(known, _Text):
+        if isinstance(value, list):
+            return [{"type": "text", "text": known}, *value]
+        known.append(value)
+    elif isinstance(value, list):
+        known.extend(value)
+    elif _is_text(known[-1]):
+        known[-1]["text"] = _longer(known[-1]["text"], value)
+    else:
+        known.append({"type": "text", "text": value})
+    return known
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), (str, _Text))
 
 
 def _plain(value: Any) -> Any:
     """With its texts joined. Only what `_join` has made is looked through."""
     if isinstance(value, _Text):
         return "".join(value)
+    if isinstance(value, list):
+        return [{**part, "text": _plain(part["text"])} if _is_text(part) else part for part in value]
     if isinstance(value, dict):
         return {name: _plain(held) for name, held in value.items()}
     return value
