@@ -2,6 +2,7 @@
 
     APIError (cacheservice.errors)
     ├── BudgetExceeded    402 budget_exceeded, in ledger.py
+    ├── ModelUnknown      402 price_unknown, in budgets.py
     ├── LoopDetected      508 loop_detected, in loops.py
     ├── PriceUnknown      402 price_unknown, in ledger.py
     ├── ProviderUnknown   404 provider_unknown

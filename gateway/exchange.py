@@ -45,6 +45,16 @@ class Exchange:
         return plans.decoded(self.asked.body) or {}
 
     @property
+    def unread(self) -> bool:
+        """Whether it may ask for any model and any amount: it has a body that cannot be read here, and that upstream
+        might be. Forms with files, which name no model here, are none: no JSON begins as they do, whatever it says of
+        itself and however it is encoded."""
+        return self.plan.unread and not (
+            self.asked.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+            and self.asked.body[:4].lstrip(b"\r\n").startswith(b"--")
+        )
+
+    @property
     def place(self) -> tuple[int, str]:
         """Of its entry."""
         return self.caller.tenant_id, self.plan.key

@@ -23,8 +23,8 @@ from cacheservice.errors import APIError, InsufficientCredits, TTLTooLong, Unava
 from gateway import plan as plans
 from gateway import pricing, upstreams
 from gateway.answers import Answer, stored_content_type
-from gateway.apis.base import Body
-from gateway.budgets import matching
+from gateway.apis.reading import member
+from gateway.budgets import ModelUnknown, matching
 from gateway.errors import UpstreamFailed
 from gateway.exchange import Exchange
 from gateway.fingerprint import whose
@@ -123,7 +123,10 @@ class Fetcher:
         """Raises APIError; then no event is booked here."""
         if exchange.upstream.unusable and exchange.asked.own_credential is None:
             raise UpstreamFailed(503, "credential_unusable", exchange.upstream.unusable)
-        budgets = matching(exchange.tenancy.budgets, exchange.caller.api_key_id, exchange.plan.model)
+        model = None if exchange.unread else exchange.plan.model
+        budgets = matching(exchange.tenancy.budgets, exchange.caller.api_key_id, model)
+        if model is None and (of_model := next((budget for budget in budgets if budget.model), None)) is not None:
+            raise ModelUnknown(of_model)
         if not budgets:  # at once, without a turn of the loop
             reservation = await self._ledger.reserve(exchange.call(), (), None)
             flight.booked = True
@@ -181,15 +184,16 @@ class Fetcher:
         cost: Decimal | None = Decimal(0)
         if outcome.broken and unknown:
             cost = None
-        elif answer is not None and answer.status == 200:
+        elif answer is not None and 200 <= answer.status < 300:
             rates = exchange.tenancy.prices.get((upstream.name, exchange.plan.model))
             cost = pricing.price(
                 upstream.kind,
                 exchange.plan.model,
-                outcome.usage,
+                outcome.usage if outcome.document else None,  # of other statuses than 200 the answer is not read
                 rates,
                 seconds,
-                tier=_tier(outcome.document),
+                tier=_text(outcome.document.get("service_tier")),
+                speed=_text(member(outcome.document.get("usage"), "speed")),
                 base_url=upstream.base_url,
             )
         outcome = outcome._replace(cost=cost)
@@ -272,30 +276,31 @@ def _candidates(exchange: Exchange) -> list[Upstream]:
     return [exchange.upstream, *(upstream for upstream in others if not upstream.unusable)]
 
 
-def _tier(document: Body) -> str | None:
-    """How urgent the call was, which its price depends on."""
-    tier = document.get("service_tier")
-    return tier if isinstance(tier, str) else None
+def _text(value: object) -> str | None:
+    """What a member says, if it is text."""
+    return value if isinstance(value, str) else None
 
 
 def _worst_case(exchange: Exchange) -> Decimal | None:
     """In USD, of the dearest of the providers that may be asked; None: unknown."""
     if exchange.asked.method != "POST" and not exchange.asked.body:
         return Decimal(0)  # lists of models and the like
+    api, body, unread = exchange.api, exchange.body, exchange.unread
     worst = [
         pricing.worst_case(
             upstream.kind,
             exchange.plan.model,
             len(exchange.asked.body),
-            exchange.api.worst_output(exchange.body),
-            exchange.api.images(exchange.body),
+            None if unread else api.worst_output(body),
+            None if unread else api.images(body),
             exchange.tenancy.prices.get((upstream.name, exchange.plan.model)),
             upstream.policy.max_output_tokens,
-            image_parts=pricing.count_image_parts(exchange.body),
+            image_parts=pricing.count_image_parts(body),
             seconds=upstream.policy.total_seconds,
-            choices=exchange.api.choices(exchange.body),
-            hidden_input=exchange.api.hidden_input(exchange.body),
-            tier=_tier(exchange.body),
+            choices=None if unread else api.choices(body),
+            hidden_input=unread or api.hidden_input(body),
+            tier=_text(body.get("service_tier")),
+            speed=_text(body.get("speed")),
             base_url=upstream.base_url,
         )
         for upstream in _candidates(exchange)

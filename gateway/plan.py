@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     streams: bool
     fingerprint: bytes  # SHA-256; empty where the body has none
     bypass: str  # why it is not cached; empty: it is
+    unread: bool = False  # whether there is a body, of which is not known what it asks for
 
     @property
     def key(self) -> str:
@@ -167,7 +168,8 @@ def _plan(upstream: Upstream, asked: Asked) -> Plan:
     api = api_for(upstream.kind, asked.path, body)
     posted = asked.method == "POST"
     if body is None:
-        return Plan(api, "", "", False, b"", _NOT_JSON if posted else f"method {asked.method}")
+        bypass = _NOT_JSON if posted else f"method {asked.method}"
+        return Plan(api, "", "", False, b"", bypass, unread=bool(asked.body))
     _check_members(asked.body)
     model, user, streams = _member(body, "model", MAX_MODEL_BYTES), _user(body), api.streams(body)
     if not posted:  # some upstreams take any method for the same: what it may cost is the body's

@@ -27,6 +27,8 @@ IMAGE_TOKENS = 50_000
 _IMAGE_PART = re.compile(rb'"type":"(?:image|image_url|input_image|document|file|input_file)"')
 # The `service_tier` that leaves it to the account which one it is.
 _ANY_TIER = "auto"
+# Anthropic's `speed` unless another one is asked for: the list's prices without a variant are of it.
+_USUAL_SPEED = "standard"
 
 MOST_MODELS = 4096  # names come from clients
 MAX_MODEL_LENGTH = 200
@@ -55,13 +57,14 @@ def price(
     seconds: Decimal = Decimal(0),
     *,
     tier: str | None = None,
+    speed: str | None = None,
     base_url: str = "",
 ) -> Decimal | None:
     """What an answered call costs, with 9 decimal places, rounded half to even; None: not known.
 
     `kind` is the provider's, `model` as the client named it; `usage` None: the answer told none. `seconds` is the
-    upstream's time. `tier` is the `service_tier` that the answer names. `base_url`, the provider's, finds the prices of
-    those that speak another one's format.
+    upstream's time. `tier` is the `service_tier` that the answer names, `speed` that of its usage. `base_url`, the
+    provider's, finds the prices of those that speak another one's format.
     """
     if rates is not None and any(rate is not None for rate in rates):
         return _own_price(rates, usage, seconds)
@@ -69,11 +72,11 @@ def price(
     if found is None or usage is None:
         return None
     provider, info = found
-    prices = info.get_prices(datetime.now(UTC), _context(tier))
-    if not _covers(prices, usage):
+    context = _context(tier, speed)
+    if not _has_speed(info, speed) or not _covers(info.get_prices(datetime.now(UTC), context), usage):
         return None
     try:
-        cost = info.calc_price(_usage(usage), provider, price_context=_context(tier)).total_price
+        cost = info.calc_price(_usage(usage), provider, price_context=context).total_price
     except ValueError:  # counts that contradict each other, such as more cached tokens than there were
         return None
     return _rounded(cost)
@@ -92,6 +95,7 @@ def worst_case(
     seconds: int = 3600,
     choices: int | None = 1,
     tier: str | None = None,
+    speed: str | None = None,
     base_url: str = "",
     hidden_input: bool = False,
 ) -> Decimal | None:
@@ -104,8 +108,9 @@ def worst_case(
     the model's context window; where `images` or `choices` is None it is not known. Each token at the highest price
     that its direction has.
 
-    `seconds` is the policy's total time, `tier` the body's `service_tier`: the answer may come at the default one all
-    the same, and with `auto` at any. One that an account has by default is counted when the call is settled.
+    `seconds` is the policy's total time, `tier` the body's `service_tier`, `speed` its `speed`: the answer may come at
+    the default ones all the same, and with the tier `auto` at any. One that an account has by default is counted when
+    the call is settled.
     """
     found = _find(kind, base_url, model)
     window = found[1].context_window if found else None
@@ -118,9 +123,9 @@ def worst_case(
         output = None if most is None or choices is None else most * max(1, choices)
     if rates is not None and any(rate is not None for rate in rates):
         return _own_worst_case(rates, input_tokens, output, images, seconds)
-    if found is None:
+    if found is None or not _has_speed(found[1], speed):
         return None
-    highest = _highest([found[1].get_prices(datetime.now(UTC), _context(each)) for each in _tiers(found[1], tier)])
+    highest = _highest([found[1].get_prices(datetime.now(UTC), each) for each in _contexts(found[1], tier, speed)])
     if highest is None:
         return None
     per_input, per_output, per_call = highest
@@ -191,14 +196,21 @@ def _find(kind: str, base_url: str, model: str) -> "tuple[Provider, ModelInfo] |
     return None if provider is None or info is None else (provider, info)
 
 
-def _context(tier: str | None) -> dict[str, str] | None:
-    return {"service_tier": tier} if tier else None
+def _context(tier: str | None, speed: str | None) -> dict[str, str] | None:
+    return {name: said for name, said in (("service_tier", tier), ("speed", speed)) if said} or None
 
 
-def _tiers(info: "ModelInfo", tier: str | None) -> set[str | None]:
-    """At which an answer may come where the body asks for this one."""
+def _contexts(info: "ModelInfo", tier: str | None, speed: str | None) -> list[dict[str, str] | None]:
+    """In which an answer may come where the body asks for this one."""
     named = {variant.when.get("service_tier") for variant in info.price_variants or ()}
-    return {None, "default", *(named if tier == _ANY_TIER else (tier,))}
+    tiers = {None, "default", *(named if tier == _ANY_TIER else (tier,))}
+    return [_context(each, at) for each in tiers for at in {None, speed}]
+
+
+def _has_speed(info: "ModelInfo", speed: str | None) -> bool:
+    """Whether it has a price for it: that of the usual speed is less than that of a higher one."""
+    variants = info.price_variants or ()
+    return not speed or speed == _USUAL_SPEED or any(variant.when.get("speed") == speed for variant in variants)
 
 
 def _usage(usage: Usage) -> Any:
@@ -208,20 +220,31 @@ def _usage(usage: Usage) -> Any:
         "input_tokens": usage.input_tokens,
         "cache_read_tokens": usage.cached_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
         "output_tokens": usage.output_tokens,
         "output_reasoning_tokens": usage.reasoning_tokens,
+        "input_audio_tokens": usage.input_audio_tokens,
+        "output_audio_tokens": usage.output_audio_tokens,
         "output_image_tokens": usage.output_tokens if usage.images else 0,
     }
     return ListUsage(**{name: count for name, count in counts.items() if count})
 
 
 def _covers(prices: "ModelPrice", usage: Usage) -> bool:
-    """Whether it prices all that was used: what it does not, the list's own sum takes for 0."""
-    directions = {direction for direction, _, _ in _units(prices)}
+    """Whether it prices all that was used: what it does not, the list's own sum takes for 0, or for something cheaper
+    of the same direction."""
+    units = _units(prices)
+    directions, names = {direction for direction, _, _ in units}, {name for _, name, _ in units}
+    dearer = {
+        "cache_write_1h_mtok": usage.cache_write_1h_tokens,
+        "input_audio_mtok": usage.input_audio_tokens,
+        "output_audio_mtok": usage.output_audio_tokens,
+    }
     return (
         bool(usage.input_tokens or usage.output_tokens or "request" in directions)
         and ("input" in directions or not usage.input_tokens)
         and ("output" in directions or not usage.output_tokens)
+        and all(name in names for name, count in dearer.items() if count)
     )
 
 

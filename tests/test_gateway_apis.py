@@ -200,48 +200,6 @@ def test_choices_are_those_of_the_api() -> None:
     assert OTHER.choices({"best_of": 5, "n": 2}) == 5
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"previous_response_id": "resp_1"},
-        {"conversation": "conv_1"},
-        {"conversation": {"id": "conv_1"}},
-        {"prompt": {"id": "pmpt_1"}},
-        {"container": "container_1"},
-        {"thread_id": "thread_1"},
-        {"assistant_id": "asst_1"},
-        {"cachedContent": "cachedContents/1"},
-        {"input": [{"type": "item_reference", "id": "msg_1"}]},
-        {"input": [{"content": [{"type": "input_file", "file_id": "file_1"}]}]},
-        {"input": [{"content": [{"type": "input_file", "file_url": "https://x/y.pdf"}]}]},
-        {"messages": [{"content": [{"type": "document", "source": {"type": "file", "file_id": "file_1"}}]}]},
-        {"messages": [{"content": [{"source": {"url": "https://x/y.pdf", "type": "url"}, "type": "document"}]}]},
-        {"contents": [{"parts": [{"fileData": {"fileUri": "https://x/y.pdf"}}]}]},
-        {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]},
-    ],
-)
-def test_input_that_is_not_in_the_body(body: dict[str, Any]) -> None:
-    for api in (OTHER, CHAT, MESSAGES, RESPONSES):
-        assert api.hidden_input({"model": "m", **body})
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"previous_response_id": None, "conversation": "", "prompt": "x", "container": {}},
-        {"prompt": {"text": "x"}},
-        {"messages": [{"content": 'a "file_id":"x" and "type":"item_reference"'}]},
-        {"tools": [{"parameters": {"properties": {"file_id": {"type": "string"}}, "required": ["file_id"]}}]},
-        {"messages": [{"content": [{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}]}]},
-        {"messages": [{"content": [{"type": "document", "source": {"type": "base64", "data": "AAAA"}}]}]},
-        {"input": [{"file_id": None}]},
-    ],
-)
-def test_input_that_is_in_the_body(body: dict[str, Any]) -> None:
-    assert not OTHER.hidden_input(body)
-
-
 def test_how_many_images() -> None:
     counts = [IMAGES.images(body) for body in ({}, {"n": 3}, {"n": "3"}, {"n": None}, {"n": "x"})]
     assert counts == [1, 3, 3, 1, None]

@@ -199,6 +199,13 @@ def test_budgets_match_by_api_key_and_model() -> None:
     assert matching([], 7, "m") == ()
 
 
+def test_those_of_every_model_match_where_the_model_is_not_known() -> None:
+    rows = [(None, ""), (7, "m"), (None, "n"), (8, "m")]
+    budgets = [Budget(1, id, key, model, usd("1")) for id, (key, model) in enumerate(rows)]
+    assert [each.id for each in matching(budgets, 7, None)] == [0, 1, 2]
+    assert [each.id for each in matching(budgets, 7, "")] == [0]
+
+
 def test_days_end_at_midnight_utc() -> None:
     day = datetime(2026, 12, 31, tzinfo=UTC).date()
     assert resets_at(day) == datetime(2027, 1, 1, tzinfo=UTC)

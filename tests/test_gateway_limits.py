@@ -1,12 +1,16 @@
 """Budgets through real servers: what goes upstream never costs more than they allow."""
 
+import gzip
+import json
 import secrets
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import anthropic
@@ -17,15 +21,17 @@ from django.db.models import Sum
 
 from accounts import tokens
 from gateway import budget_settings
-from gateway.models import Budget, BudgetDay, SpendEvent, SpendState
+from gateway.models import Budget, BudgetDay, Kind, SpendEvent, SpendState
 from tests.cast import ACTOR
 from tests.conftest import server_environment
 from tests.gateway_cast import LOOPBACK, Client, client, gateway_server, question, usd
 from tests.processes import RunningServer, running_server, wait_for
+from tests.small_servers import say, small_server
 from tests.upstreams import upstream
 
 __all__ = ["client", "gateway_server", "upstream"]
 FREE = dict.fromkeys(budget_settings.RATES)
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: a client's own takes it 30 ms
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +159,95 @@ def test_requests_without_a_model_have_a_price_that_can_be_set(client: Client) -
     assert "/api/v1/prices/openai/)" not in answer.json()["error"]["message"]
 
 
+# What the gateway does not read, and some upstream does.
+ASKED = '{"model": "gpt-4o-mini", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]%s}'
+UNREAD = {
+    "byte order mark": b"\xef\xbb\xbf" + (ASKED % "").encode(),
+    "UTF-16": (ASKED % "").encode("utf-16"),
+    "NaN": (ASKED % ', "top_p": NaN').encode(),
+    "beyond floats": (ASKED % ', "top_p": 1e400').encode(),
+    "half a surrogate pair": (ASKED % ', "user": "\\ud800"').encode(),
+    "nesting": (ASKED % f', "metadata": {"[" * 600}{"]" * 600}').encode(),
+    "gzip": gzip.compress((ASKED % "").encode()),
+    "array": f"[{ASKED % ''}]".encode(),
+}
+
+
+def send(client: Client, body: bytes, content_type: str = "application/json", method: str = "POST") -> httpx.Response:
+    headers = {"Authorization": f"Bearer {client.key.token}", "Content-Type": content_type}
+    return httpx.request(
+        method, f"{client.url}/openai/v1/chat/completions", content=body, headers=headers, timeout=30, verify=NO_TLS
+    )
+
+
+def upload(client: Client) -> httpx.Response:
+    return httpx.post(
+        f"{client.url}/openai/v1/audio/transcriptions",
+        data={"model": "gpt-4o-mini"},
+        files={"file": ("a.wav", b"RIFF")},
+        headers={"Authorization": f"Bearer {client.key.token}"},
+        timeout=30,
+        verify=NO_TLS,
+    )
+
+
+def test_a_budget_of_a_model_cannot_be_passed_by_bodies_that_are_not_read_here(client: Client) -> None:
+    price(client, "-", per_call="0.01")  # which must not make a dear model cheap
+    budget = limit(client, "100", model="gpt-4o-mini")
+    for what, body in UNREAD.items():
+        for content_type in ("application/json", "multipart/form-data; boundary=x"):
+            answer = send(client, body, content_type)
+            assert answer.status_code == 402, what
+            error = answer.json()["error"]
+            assert error["code"] == "price_unknown"
+            assert tokens.encode_id(budget.id) in error["message"]
+    assert send(client, UNREAD["gzip"], method="PUT").status_code == 402
+    assert client.upstream.count() == 0
+    assert {event.cost for event in client.events(2 * len(UNREAD) + 1)} == {Decimal(0)}
+    assert send(client, (ASKED % "").encode()).status_code == 200
+
+
+def test_bodies_that_are_not_read_here_have_a_price_beside_budgets_of_all_models(client: Client) -> None:
+    limit(client, "1")
+    body = UNREAD["array"]
+    assert send(client, body).json()["error"]["code"] == "price_unknown"
+    price(client, "-", input_per_million="1", output_per_million="1")  # of how many tokens, nobody knows
+    client.policy(max_output_tokens=10)
+    _known_everywhere()
+    assert send(client, body).json()["error"]["code"] == "price_unknown"
+    assert client.upstream.count() == 0
+    price(client, "-", per_call="0.5")
+    send(client, body)
+    assert client.upstream.count() == 1
+    price(client, "-", per_call="2")
+    assert send(client, body).json()["error"]["code"] == "budget_exceeded"
+
+
+def test_uploads_cost_what_calls_that_name_no_model_do(client: Client) -> None:
+    limit(client, "0.000001", model="gpt-4o-mini")
+    assert upload(client).status_code == 200
+    budget = limit(client, "1")
+    price(client, "-", per_call="0.25")
+    assert upload(client).status_code == 200
+    assert balanced(client, budget) == usd("0.25")
+
+
+@pytest.mark.parametrize("status", [201, 202])
+def test_all_good_statuses_are_priced_alike(client: Client, status: int) -> None:
+    price(client, "by-call", per_call="0.5")
+    price(client, "by-token", output_per_million="1000")
+    budget = limit(client, "10")
+    text = f"{secrets.token_hex(4)} [[status-{status}]]"
+    by_call = client.post(question(text, model="by-call", max_tokens=1000))
+    assert (by_call.status_code, by_call.headers["x-cache-cost"]) == (status, "0.5")
+    assert by_call.headers["x-cache-reason"] == f"MISS; not stored; status {status}"
+    assert balanced(client, budget) == usd("0.5")
+    by_token = client.post(question(text, model="by-token", max_tokens=1000))
+    assert (by_token.status_code, by_token.headers["x-cache-cost"]) == (status, "unknown")
+    assert balanced(client, budget) == usd("1.5")  # as nobody knows, all that was reserved
+    assert client.entries() == []
+
+
 @pytest.mark.parametrize("direction", ["status-400", "status-500", "status-429"])
 def test_failures_release_what_was_reserved(client: Client, direction: str) -> None:
     client.policy(retries=0)
@@ -208,6 +303,27 @@ def test_budgets_of_api_keys_and_models_bind_only_these(client: Client) -> None:
     limit(client, "0.000001", own=True, model="gpt-4o")
     assert client.post(question(model="gpt-4o")).status_code == 402
     assert client.post(question()).status_code == 200
+
+
+def test_speed_is_reserved_as_asked_and_paid_as_told(client: Client) -> None:
+    """1,000 tokens of claude-opus-4-8's output at $25 a million, or twice that."""
+
+    def respond(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        asked = json.loads(body)
+        usage = {"input_tokens": 0, "output_tokens": 1000, "speed": asked.get("speed", "standard")}
+        say(handler, json.dumps({"type": "message", "content": [], "stop_reason": "end_turn", "usage": usage}).encode())
+
+    def ask(**members: Any) -> httpx.Response:
+        asked = {"model": "claude-opus-4-8", "temperature": 0, "max_tokens": 1000, "messages": [], **members}
+        return client.post(asked, "own/v1/messages")
+
+    with small_server(respond) as url:
+        client.provider("own", Kind.ANTHROPIC, base_url=url)
+        _known_everywhere()
+        assert (ask().headers["x-cache-cost"], ask(speed="fast").headers["x-cache-cost"]) == ("0.025", "0.05")
+        limit(client, "0.115")
+        assert ask(speed="fast", temperature=1).status_code == 402
+        assert ask(temperature=1).status_code == 200
 
 
 def test_the_budget_that_refuses_is_named(client: Client) -> None:

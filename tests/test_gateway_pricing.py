@@ -25,6 +25,11 @@ def usd(amount: str) -> Decimal:
         ("openai", "gpt-4o-mini-2024-07-18", USAGE, "0.000435000"),
         # 700 at $3, 200 at $0.30, 100 written at $3.75, 500 at $15
         ("anthropic", "claude-sonnet-4-5", Usage(1000, 200, 100, 500), "0.010035000"),
+        # of the 100 written, 40 at $6, for an hour
+        ("anthropic", "claude-sonnet-4-5", Usage(1000, 200, 100, 500, cache_write_1h_tokens=40), "0.010125000"),
+        # 400 of text at $2.50 and 600 of audio at $32, 100 at $10 and 400 at $64
+        ("openai", "gpt-audio", Usage(1000, 0, 0, 500, 0, 0, 600, 400), "0.046800000"),
+        ("openai", "gpt-audio", Usage(1000, output_tokens=500, output_audio_tokens=400), "0.029100000"),
         ("openai", "text-embedding-3-small", Usage(input_tokens=10), "0.000000200"),
         # its output is an image: $32 a million, where text is $10
         ("openai", "gpt-image-1.5", Usage(input_tokens=10, output_tokens=1000, images=1), "0.032050000"),
@@ -35,6 +40,10 @@ def usd(amount: str) -> Decimal:
         ("openai", "gpt-4o", Usage(), None),
         ("openai", "gpt-4o", Usage(input_tokens=1, cached_tokens=2), None),  # contradicts itself
         ("openai", "text-embedding-3-small", Usage(input_tokens=1, output_tokens=1), None),  # whose output has no price
+        # whose list has no price of audio, and no price of an hour in the cache: that of the rest is less
+        ("openai", "gpt-4o", Usage(1000, output_tokens=500, input_audio_tokens=1), None),
+        ("openai", "gpt-4o", Usage(1000, output_tokens=500, output_audio_tokens=1), None),
+        ("openai", "gpt-4o", Usage(1000, 0, 100, 500, cache_write_1h_tokens=1), None),
         ("openai", "", USAGE, None),
         ("openai", "x" * 10_000, USAGE, None),
     ],
@@ -56,6 +65,23 @@ def test_tier_of_service_has_its_own_price() -> None:
     assert price("openai", "gpt-4o", usage, None) == usd("2.5")
     assert price("openai", "gpt-4o", usage, None, tier="default") == usd("2.5")
     assert price("openai", "gpt-4o", usage, None, tier="priority") == usd("4.25")
+
+
+def test_speed_has_its_own_price() -> None:
+    usage = Usage(1000, 200, 100, 500)
+    prices = {speed: price("anthropic", "claude-opus-4-8", usage, None, speed=speed) for speed in (None, "standard")}
+    assert set(prices.values()) == {usd("0.016725")}
+    assert price("anthropic", "claude-opus-4-8", usage, None, speed="fast") == 2 * usd("0.016725")
+    own = Rates(per_call=usd("1"))
+    assert price("anthropic", "claude-opus-4-8", usage, own, speed="fast") == 1
+
+
+def test_speed_that_the_list_has_no_price_of_is_not_known() -> None:
+    usage = Usage(1000, output_tokens=500)
+    assert price("anthropic", "claude-sonnet-4-5", usage, None, speed="standard")
+    assert price("anthropic", "claude-sonnet-4-5", usage, None, speed="fast") is None
+    assert worst_case("anthropic", "claude-sonnet-4-5", 1000, 500, 0, None, None, speed="fast") is None
+    assert worst_case("anthropic", "own", 10, 0, 0, Rates(per_call=usd("1")), None, speed="fast") == 1
 
 
 @pytest.mark.parametrize(
@@ -120,6 +146,14 @@ def test_a_cheap_tier_may_be_answered_at_the_default_one() -> None:
     assert flex < default == worst_case("openai", "gpt-5", 1000, 1000, 0, None, None, tier="flex")
 
 
+@pytest.mark.parametrize("tier", [None, "auto"])
+def test_worst_case_is_of_the_speed_that_the_body_asks_for(tier: str | None) -> None:
+    """1,000 written for an hour at $10, and 500 at $25; fast at twice that."""
+    usual = worst_case("anthropic", "claude-opus-4-8", 1000, 500, 0, None, None, tier=tier)
+    fast = worst_case("anthropic", "claude-opus-4-8", 1000, 500, 0, None, None, tier=tier, speed="fast")
+    assert (usual, fast) == (usd("0.0225"), usd("0.045"))
+
+
 def test_worst_case_of_hidden_input_is_the_context_window() -> None:
     """128,000 tokens at $0.15 a million."""
     assert worst_case("openai", "gpt-4o-mini", 10, 0, 0, None, None, hidden_input=True) == usd("0.0192")
@@ -168,8 +202,9 @@ def test_images_count_by_the_allowance() -> None:
 @pytest.mark.parametrize("seed", range(scaled(20, 1000)))
 def test_worst_case_is_never_below_the_cost(seed: int) -> None:
     rng = random.Random(seed)
-    kind, model = rng.choice(
-        [("openai", "gpt-4o"), ("openai", "gpt-5.6-sol"), ("openai", "gpt-5"), ("anthropic", "claude-opus-4-6")]
+    kind, model, speed = rng.choice(
+        [("openai", model, None) for model in ("gpt-4o", "gpt-5.6-sol", "gpt-5", "gpt-audio")]
+        + [("anthropic", "claude-opus-4-6", None), ("anthropic", "claude-opus-4-8", "fast")]
     )
     for _ in range(20):
         size, most = rng.randrange(1, 1_000_000), rng.randrange(1, 100_000)
@@ -177,10 +212,16 @@ def test_worst_case_is_never_below_the_cost(seed: int) -> None:
         cached = rng.randrange(tokens + 1)
         written = rng.randrange(tokens - cached + 1)
         usage = Usage(tokens, cached, written, output, rng.randrange(output + 1))
+        if model == "gpt-audio":
+            usage = usage._replace(
+                input_audio_tokens=rng.randrange(tokens + 1), output_audio_tokens=rng.randrange(output + 1)
+            )
+        if kind == "anthropic":
+            usage = usage._replace(cache_write_1h_tokens=rng.randrange(written + 1))
         rate = Decimal(rng.randrange(10**6)) / 1000
         for rates in (None, Rates(rate, rate / 2, rate * 3, rate)):
-            cost = price(kind, model, usage, rates)
-            worst = worst_case(kind, model, size, most, 0, rates, None)
+            cost = price(kind, model, usage, rates, speed=speed)
+            worst = worst_case(kind, model, size, most, 0, rates, None, speed=speed)
             assert worst is not None
             assert (cost or 0) <= worst
 

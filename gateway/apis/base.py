@@ -31,9 +31,19 @@ _KEPT = (
     *("previous_response_id", "conversation", "conversation_id", "thread_id"),
     *("assistant_id", "agent_id", "container", "cachedContent", "cached_content"),
 )
-# The same deep within: files by their ids or addresses. In JSON without white space, where strings cannot look so.
+# Members that have the provider, or a server that it asks, look for more: an empty object does, too.
+_SEARCHES = ("mcp_servers", "web_search_options", "search_parameters", "plugins")
+# Tools that the client runs, by their types: what they find is in the body of its next request. All others, such as
+# `web_search_20250305`, `mcp` and `code_interpreter`, the provider runs, and what they find counts as input at once.
+_CLIENTS_TOOLS = re.compile(
+    r"function|custom|namespace|local_shell|apply_patch|computer|computer_use_preview|"
+    r"(?:bash|computer|memory|text_editor)_20\d{6}"
+)
+# What the provider keeps, deep within: files by their ids or addresses. In JSON without white space, where strings
+# cannot look so.
 _KEPT_FILES = re.compile(
-    rb'"(?:(?:file|vector_store)_ids?|file_ur[il]|fileUri)":\[?"[^"]|"type":"(?:item_reference|document_url)"'
+    rb'"(?:(?:file|vector_store)_ids?|file_ur[il]|fileUri)":\[?"[^"]|'
+    rb'"type":"(?:item_reference|(?:document|video|audio)_url)"'
 )
 _DOCUMENT, _BY_URL = b'"type":"document"', b'"type":"url"'
 
@@ -185,9 +195,11 @@ class API:
 
     def hidden_input(self, body: Body) -> bool:
         """Whether input counts that is not in the body: a conversation, a prompt or a file that the provider keeps or
-        gets from elsewhere. How much it is, only the model's context window bounds."""
+        gets from elsewhere, or what its own tools find. How much it is, only the model's context window bounds."""
         prompt = body.get("prompt")
         if any(body.get(name) for name in _KEPT) or (isinstance(prompt, dict) and prompt.get("id")):
+            return True
+        if any(body.get(name) not in (None, False, []) for name in _SEARCHES) or _with_providers_tools(body):
             return True
         written = reading.encoded(body)
         return _KEPT_FILES.search(written) is not None or (_DOCUMENT in written and _BY_URL in written)
@@ -207,3 +219,9 @@ class API:
         if self.prompts:
             return [name for name in self.prompts if name in body]
         return [name for name in body if name not in self.ignored and name != "model"]
+
+
+def _with_providers_tools(body: Body) -> bool:
+    """Whether some of the body's tools are not the client's to run. Those without a type are, in Anthropic's API."""
+    kinds = [reading.member(tool, "type") for tool in reading.items(body.get("tools"))]
+    return any(kind is not None and not (isinstance(kind, str) and _CLIENTS_TOOLS.fullmatch(kind)) for kind in kinds)

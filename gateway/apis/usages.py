@@ -15,6 +15,9 @@ class Usage(NamedTuple):
     output_tokens: int = 0  # all of them, reasoning included
     reasoning_tokens: int = 0  # of the output
     images: int = 0
+    input_audio_tokens: int = 0  # of the input
+    output_audio_tokens: int = 0  # of the output
+    cache_write_1h_tokens: int = 0  # of those written to the cache: for an hour, which costs more than five minutes
 
 
 def usage_of(answer: Mapping[str, Any]) -> Usage | None:
@@ -46,26 +49,37 @@ def messages_usage(answer: Mapping[str, Any]) -> Usage | None:
 
 def _of_chat(usage: dict[str, Any]) -> Usage:
     """https://platform.openai.com/docs/api-reference/chat/object"""
-    details = _object(usage, "prompt_tokens_details")
+    details, output_details = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
     prompt = count(usage.get("prompt_tokens"))
     # Some (xAI, Gemini) leave reasoning out of the completion's tokens, but not out of the total.
     output = max(count(usage.get("completion_tokens")), count(usage.get("total_tokens")) - prompt)
     # DeepSeek's name for it is of the usage itself.
     cached = count(details.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens"))
-    reasoning = count(_object(usage, "completion_tokens_details").get("reasoning_tokens"))
-    return _checked(Usage(prompt, cached, count(details.get("cache_write_tokens")), output, reasoning))
+    return _checked(
+        Usage(
+            prompt,
+            cached,
+            count(details.get("cache_write_tokens")),
+            output,
+            count(output_details.get("reasoning_tokens")),
+            input_audio_tokens=count(details.get("audio_tokens")),
+            output_audio_tokens=count(output_details.get("audio_tokens")),
+        )
+    )
 
 
 def _of_responses(usage: dict[str, Any]) -> Usage:
     """https://platform.openai.com/docs/api-reference/responses/object"""
-    details = _object(usage, "input_tokens_details")
+    details, output_details = _object(usage, "input_tokens_details"), _object(usage, "output_tokens_details")
     return _checked(
         Usage(
             count(usage.get("input_tokens")),
             count(details.get("cached_tokens")),
             count(details.get("cache_write_tokens")),
             count(usage.get("output_tokens")),
-            count(_object(usage, "output_tokens_details").get("reasoning_tokens")),
+            count(output_details.get("reasoning_tokens")),
+            input_audio_tokens=count(details.get("audio_tokens")),
+            output_audio_tokens=count(output_details.get("audio_tokens")),
         )
     )
 
@@ -80,6 +94,7 @@ def _of_messages(usage: dict[str, Any]) -> Usage:
             written,
             count(usage.get("output_tokens")),
             count(_object(usage, "output_tokens_details").get("thinking_tokens")),
+            cache_write_1h_tokens=count(_object(usage, "cache_creation").get("ephemeral_1h_input_tokens")),
         )
     )
 
@@ -109,6 +124,10 @@ def _object(usage: dict[str, Any], name: str) -> dict[str, Any]:
 def _checked(usage: Usage) -> Usage:
     if usage.cached_tokens + usage.cache_write_tokens > usage.input_tokens:
         raise ValueError("more of the input is cached than there is")
+    if usage.cache_write_1h_tokens > usage.cache_write_tokens:
+        raise ValueError("more is cached for an hour than is cached")
+    if usage.input_audio_tokens > usage.input_tokens or usage.output_audio_tokens > usage.output_tokens:
+        raise ValueError("more is audio than there is")
     if usage.reasoning_tokens > usage.output_tokens:
         raise ValueError("more of the output is reasoning than there is")
     return usage
