@@ -52,7 +52,7 @@ class APIKeysView(APIView):
                 allowed_networks=wanted.allowed_networks,
             )
             if limits:
-                key = set_api_key_limits(key, **limits, actor=actor)
+                key = set_api_key_limits(key, **limits, actor=actor, by_tenant=True)
         return to_django(key_answers.new(201, key, token, timezone.now()))
 
 
@@ -74,7 +74,7 @@ class APIKeyView(APIView):
         key, actor, limits = _key(request, id), _actor(request), key_requests.limits(fields)
         with _refusals(), transaction.atomic():
             if limits:  # first, for they lock the account before the key
-                set_api_key_limits(key, **limits, actor=actor)
+                set_api_key_limits(key, **limits, actor=actor, by_tenant=True)
             identity = {name: fields[name] for name in ("name", "allowed_networks") if name in fields}
             key = keys.update_api_key(key, **identity, actor=actor)
             _stay_inside(request, key)

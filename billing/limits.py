@@ -9,6 +9,7 @@ from accounts.models import APIKey, Tenant
 from accounts.unchanged import UNCHANGED as UNCHANGED
 from accounts.unchanged import Unchanged
 from billing.models import Account
+from billing.plans import plan_of
 from billing.rows import django_rows
 from cacheservice.entries.requests import MAX_TTL_SECONDS
 
@@ -109,6 +110,7 @@ def set_api_key_limits(
     storage_quota: Limit = UNCHANGED,  # bytes
     credit_limit: Limit = UNCHANGED,  # units a UTC month
     actor: str,
+    by_tenant: bool = False,  # else by the operator, who may give a key more than its tenant's others have
 ) -> APIKey:
     """The API key, with limits that hold from the commit on. Raises ValueError, naming the limit.
 
@@ -120,11 +122,26 @@ def set_api_key_limits(
     if "credit_limit" in limits:
         _follow_credits(api_key, wanted=limits["credit_limit"] is not None)
     api_key = APIKey.objects.select_for_update(no_key=True).get(tenant_id=api_key.tenant_id, id=api_key.id)
+    if by_tenant:
+        _check_rate_limit(api_key, limits.get("requests_per_minute"))
     for name, value in limits.items():
         setattr(api_key, name, value)
     api_key.save(update_fields=list(limits))
     audit.record(api_key.tenant_id, actor, "api_key.set_limits", tokens.encode_id(api_key.id), **limits)
     return api_key
+
+
+def _check_rate_limit(api_key: APIKey, wanted: int | None) -> None:
+    """Raises ValueError for more than the tenant's keys have today, unless the operator has given this one as much."""
+    if wanted is None:
+        return
+    account = Account.objects.get(tenant_id=api_key.tenant_id)
+    most = account.requests_per_minute or plan_of(account).requests_per_minute
+    if most is not None and wanted > max(most, api_key.requests_per_minute or 0):
+        raise ValueError(
+            f"requests_per_minute: an API key of this tenant may make at most {most} requests a minute, not {wanted}; "
+            "ask the operator for more."
+        )
 
 
 def _follow_credits(api_key: APIKey, *, wanted: bool) -> None:

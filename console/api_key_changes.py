@@ -29,7 +29,7 @@ def create(tenant: Tenant, form: CreateForm, actor: str) -> tuple[APIKey, str]:
         allowed_networks=values["allowed_networks"],
     )
     if limits:
-        key = set_api_key_limits(key, **limits, actor=actor)
+        key = set_api_key_limits(key, **limits, actor=actor, by_tenant=True)
     return key, token
 
 
@@ -39,7 +39,7 @@ def change(key: APIKey, form: APIKeyForm, actor: str) -> APIKey:
     changed: dict[str, Any] = {name: value for name, value in form.values().items() if value != getattr(key, name)}
     limits = {name: changed.pop(name) for name in LIMITS if name in changed}
     if limits:  # first, for they lock the account before the key
-        key = set_api_key_limits(key, **limits, actor=actor)
+        key = set_api_key_limits(key, **limits, actor=actor, by_tenant=True)
     return keys.update_api_key(key, **changed, actor=actor)
 
 

@@ -13,8 +13,9 @@ from accounts import keys, tokens
 from accounts.key_answers import APIKeyPage, NewAPIKey, ShownAPIKey
 from accounts.key_requests import CreateAPIKey
 from accounts.models import SCOPES, APIKey, AuditEvent
+from billing.limits import set_api_key_limits, set_tenant_limits
 from billing.models import CreditWindow
-from tests.cast import Key, new_caller, new_key, revoke
+from tests.cast import ACTOR, Key, new_caller, new_key, revoke
 from tests.client import Answer, Client
 from tests.processes import RunningServer
 
@@ -281,6 +282,27 @@ def test_patch_changes_what_it_names(client: Client, owner: Key) -> None:
         ("api_key.update", {"name": "again", "allowed_networks": None}),
     ]
     assert {actor for actor, *_ in events(owner)} == {f"API key {owner.id}"}
+
+
+def test_more_requests_than_the_tenants_are_the_operators_to_give(client: Client, owner: Key) -> None:
+    made = create(client)
+    path, key = f"/{made['id']}", APIKey.objects.get(id=tokens.decode_id(made["id"]))
+    set_tenant_limits(owner.row.tenant, requests_per_minute=120, actor=ACTOR)
+
+    def refused(method: str, path: str, body: Any) -> None:
+        answer = send(client, method, path, body)
+        assert (answer.status, answer.error_code()) == (400, "invalid_request")
+        assert answer.error_message().startswith("requests_per_minute: an API key of this tenant may make at most 120 ")
+
+    refused("POST", "", {"name": "made", "scopes": ["read"], "requests_per_minute": 121})
+    refused("PATCH", path, {"name": "renamed", "requests_per_minute": 10**6})
+    assert APIKey.objects.filter(tenant=owner.row.tenant).count() == 2
+    assert (shown(client, made["id"])["name"], shown(client, made["id"])["requests_per_minute"]) == ("made", None)
+    assert create(client, requests_per_minute=120)["requests_per_minute"] == 120
+    set_api_key_limits(key, requests_per_minute=5000, actor=ACTOR)
+    for change in ({"storage_quota": MB}, {"name": "renamed", "requests_per_minute": 5000}):
+        assert send(client, "PATCH", path, change).json()["requests_per_minute"] == 5000
+    refused("PATCH", path, {"requests_per_minute": 5001})
 
 
 def test_patch_holds_at_once_in_every_process(client: Client, server_without_lane: RunningServer, owner: Key) -> None:

@@ -14,6 +14,7 @@ from accounts import tokens
 from accounts.models import APIKey, AuditEvent, Tenant
 from billing.limits import UNCHANGED, set_api_key_limits, set_tenant_limits
 from billing.models import Account, CreditWindow, Receipt, UsageRollup
+from billing.plans import plan_of
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.requests import NewEntry
 from cacheservice.entries.rollup import rollup
@@ -111,6 +112,51 @@ def test_limits_of_an_api_key(tenant: Tenant, api_key: APIKey) -> None:
         ("ada", key_id, {"requests_per_minute": 7, "storage_quota": MB, "credit_limit": 1000}),
         ("ada", key_id, {"requests_per_minute": None}),
     ]
+
+
+def test_a_tenant_gives_a_key_at_most_its_own_rate_limit() -> None:
+    tenant = new_tenant("pro")
+    api_key = APIKey.objects.get(id=new_caller(tenant).api_key_id)
+
+    def ask(limit: int | None) -> None:
+        set_api_key_limits(api_key, requests_per_minute=limit, actor="ada", by_tenant=True)
+
+    def assert_most(most: int) -> None:
+        ask(None)
+        with pytest.raises(ValueError) as raised:
+            ask(most + 1)
+        assert str(raised.value) == (
+            f"requests_per_minute: an API key of this tenant may make at most {most} requests a minute, "
+            f"not {most + 1}; ask the operator for more."
+        )
+        assert api_key_limits(api_key)[0] is None
+        ask(most)
+        assert api_key_limits(api_key)[0] == most
+
+    plans = plan_of(account(tenant)).requests_per_minute
+    assert plans is not None
+    assert_most(plans)
+    for of_tenant in (plans + 100, plans - 50):
+        set_tenant_limits(tenant, requests_per_minute=of_tenant, actor="the operator")
+        assert_most(of_tenant)
+
+
+def test_what_the_operator_gave_a_key_it_keeps_until_the_tenant_wants_less() -> None:
+    tenant = new_tenant("pro")
+    api_key = APIKey.objects.get(id=new_caller(tenant).api_key_id)
+    set_api_key_limits(api_key, requests_per_minute=5000, actor="the operator")
+    for fine in (5000, 4000):
+        set_api_key_limits(api_key, requests_per_minute=fine, storage_quota=MB, actor="ada", by_tenant=True)
+        assert api_key_limits(api_key) == (fine, MB, None)
+    with pytest.raises(ValueError, match="ask the operator"):
+        set_api_key_limits(api_key, requests_per_minute=4001, storage_quota=5 * MB, actor="ada", by_tenant=True)
+    set_api_key_limits(api_key, storage_quota=None, actor="ada", by_tenant=True)
+    assert api_key_limits(api_key) == (4000, None, None)
+
+
+def test_a_tenant_without_a_rate_limit_gives_its_keys_any(api_key: APIKey) -> None:
+    set_api_key_limits(api_key, requests_per_minute=10**6, actor="ada", by_tenant=True)
+    assert api_key_limits(api_key)[0] == 10**6
 
 
 def test_other_limits_leave_the_credit_window_alone(api_key: APIKey) -> None:
