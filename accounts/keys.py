@@ -172,7 +172,7 @@ def rotate_worn_data_keys(max_uses: int) -> int:
 
 
 def rewrap_data_keys(actor: str) -> int:
-    """Wrap every data key and tenants' other secrets with the newest master key; returns how many were re-wrapped.
+    """Wrap every data key and all other secrets with the newest master key; returns how many it was new to.
 
     Safe to stop and repeat. Raises MasterKeyUnavailable where a key service stops answering; what is done is done.
     """
@@ -182,8 +182,7 @@ def rewrap_data_keys(actor: str) -> int:
         for data_key in stale:
             _rewrap(data_key, master_keys)
         count += len(stale)
-    count += sealed.reseal(master_keys)
-    second_factors.reseal(master_keys)
+    count += sealed.reseal(master_keys) + second_factors.reseal(master_keys)
     audit.record(audit.SERVICE, actor, "master_key.rotate", master_keys.current, rewrapped=count)
     return count
 

@@ -519,7 +519,7 @@ def test_keys_in_the_variable_are_the_operators_to_put(aws: KMS, arn: str) -> No
     for arguments in (("--local",), ("--kms", arn)):
         with pytest.raises(CommandError, match="CACHE_MASTER_KEY: put the new one first there yourself"):
             rotate(*arguments)
-    assert "data keys wrapped with master key" in rotate()
+    assert "data keys and secrets wrapped with master key" in rotate()
     assert tenant.data_keys.get().master_key_id == only(arn).current
 
 

@@ -371,6 +371,30 @@ def test_write_with_a_replaced_data_key_is_sealed_again(monkeypatch: pytest.Monk
     assert versions == [(2,)]
 
 
+def test_version_that_a_failover_lost_and_another_key_got() -> None:
+    """What this process remembers of the version is stored nowhere: nothing may be sealed with it."""
+    tenant = new_tenant()
+    caller = new_caller(tenant)
+
+    async def scenario(store: Store) -> None:
+        async def write() -> None:
+            await store.put(caller, "key 0", entry(b"0"))
+
+        await write()
+        await in_thread(lambda: keys.rotate_data_key(tenant, "tests"))
+        await write()
+        query("update tenant set data_key_version = 1 where id = %s", [tenant.id])
+        query("delete from data_key where tenant_id = %s and version = 2", [tenant.id])
+        await write()
+        await in_thread(lambda: keys.rotate_data_key(tenant, "tests"))
+        await write()
+        assert await store.get(caller, "key 0")
+
+    run_with_store(scenario)
+    assert query("select data_key_version from entry where tenant_id = %s", [tenant.id]) == [(2,)]
+    assert_readable(caller, 1)  # by another process
+
+
 def test_uses_of_data_keys_are_counted() -> None:
     tenant = new_tenant()
     caller = new_caller(tenant)

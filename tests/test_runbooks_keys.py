@@ -26,6 +26,7 @@ def test_keys_are_rotated_under_load(tmp_path: Path) -> None:
         assert (tmp_path / "backups" / "master.key").read_text() == keys.read_text()
         assert here.query("select count(distinct master_key_id) from data_key") == [(1,)]
         assert "master_key.rotate" in told
+        assert any(line.startswith("0 data keys and secrets wrapped") for line in told.splitlines())
         assert "version 1 retired" in rotated
         assert "version 2 in use" in rotated
         assert here.query("select distinct data_key_version from entry") == [(2,)]

@@ -1,6 +1,8 @@
 """The commands on tenants and keys: what they print, what they refuse, what they record, and that no secret stays."""
 
 import base64
+import errno
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -10,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.utils import ProgrammingError
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import audit, keyring, keys, tokens
-from accounts.models import SCOPES, APIKey, AuditEvent, DataKey, Tenant
+from accounts import audit, keyring, keys, second_factors, tokens
+from accounts.models import SCOPES, APIKey, AuditEvent, DataKey, Tenant, TenantSecret
 from cacheservice.entries.models import Entry, Space
 from tests.cast import Cast, cast_fixture, new_caller, new_key, new_tenant  # noqa: F401  a fixture
 from tests.client import Client
+from tests.console_cast import new_user
 from tests.processes import RunningServer, wait_for
 
 TOKEN = re.compile(r"ck_live_[0-9A-Za-z]{11}_[0-9A-Za-z]{49}")
@@ -281,6 +285,13 @@ def plain(data_key: DataKey) -> bytes:
     return keyring.load().unwrap(wrapped, data_key.tenant_id, data_key.version)
 
 
+def wrapped_count() -> int:
+    """How many data keys and secrets a rotation has to do with."""
+    factors = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN).values_list("data", flat=True)
+    sealed = sum(any(isinstance(value, str) for value in data.values()) for data in factors)
+    return DataKey.objects.count() + TenantSecret.objects.count() + sealed
+
+
 def test_rotate_master_key(tenant: Tenant, key_file: Path) -> None:
     former_text, former = key_file.read_text(), keyring.load().current
     [data_key] = tenant.data_keys.all()
@@ -289,7 +300,7 @@ def test_rotate_master_key(tenant: Tenant, key_file: Path) -> None:
     current = keyring.load().current
     assert current != former
     assert former in keyring.load()
-    assert output.startswith(f"{DataKey.objects.count()} data keys wrapped with master key {current}. Keep the former")
+    assert output.startswith(f"{wrapped_count()} data keys and secrets wrapped with master key {current}. Keep the ")
     assert set(DataKey.objects.values_list("master_key_id", flat=True)) == {current}
     new_line, _, rest = key_file.read_text().partition("\n")
     assert rest == former_text
@@ -300,7 +311,7 @@ def test_rotate_master_key(tenant: Tenant, key_file: Path) -> None:
     assert plain(data_key) == before
     event = AuditEvent.objects.filter(tenant_id=audit.SERVICE).latest("at")
     assert (event.action, event.target) == ("master_key.rotate", current)
-    assert event.details == {"rewrapped": DataKey.objects.count()}
+    assert event.details == {"rewrapped": wrapped_count()}
     key_file.write_text(f"{new_line}\n")  # the former one is not needed any more
     assert plain(data_key) == before
 
@@ -314,7 +325,49 @@ def test_rotate_master_key_given_as_a_variable(tenant: Tenant, settings: Setting
     assert current != former
     assert f"wrapped with master key {current}." in run("rotate_master_key")
     assert tenant.data_keys.get().master_key_id == current
-    assert run("rotate_master_key").startswith(f"0 data keys wrapped with master key {current}.")
+    assert run("rotate_master_key").startswith(f"0 data keys and secrets wrapped with master key {current}.")
+
+
+def test_rewrapping_takes_what_a_rotation_could_not_see(tenant: Tenant, key_file: Path) -> None:
+    """A sign-up wrapped with the former key, and was committed after the rotation had looked for the last time."""
+    former, before = keyring.load(), plain(tenant.data_keys.get())
+    run("rotate_master_key")
+    lines, current = key_file.read_text(), keyring.load().current
+    late = former.wrap(before, tenant.id, 1)
+    DataKey.objects.filter(tenant=tenant).update(wrapped=late.wrapped, master_key_id=late.master_key_id)
+    factor = Authenticator.objects.create(
+        user=new_user(),
+        type=Authenticator.Type.TOTP,
+        data={"secret": former.seal("a secret", second_factors.PURPOSE)},
+    )
+    for count in (2, 0):
+        output = run("rotate_master_key", "--rewrap")
+        assert output.startswith(f"{count} data keys and secrets wrapped with master key {current}.")
+    assert key_file.read_text() == lines
+    key_file.write_text(lines.split()[0])  # the former one is not needed any more
+    assert plain(tenant.data_keys.get()) == before
+    factor.refresh_from_db()
+    assert second_factors.unseal(factor.data["secret"]) == "a secret"
+
+
+def test_master_key_file_that_cannot_be_replaced(
+    tenant: Tenant, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container: the new line comes from outside, and then wraps."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/run/secrets/master_key7p2x")
+
+    lines = key_file.read_text()
+    monkeypatch.setattr("accounts.keyring.tempfile.mkstemp", refuse)
+    assert refusal("rotate_master_key") == (
+        f"{key_file} cannot be replaced: Read-only file system. Put the new line first where the file comes from, "
+        "recreate the processes, then run this with --rewrap: docs/runbooks/rotate-master-key.md"
+    )
+    assert key_file.read_text() == lines
+    key_file.write_text(f"{keyring.new_master_key_line()}\n{lines}")
+    run("rotate_master_key", "--rewrap")
+    assert tenant.data_keys.get().master_key_id == keyring.load().current
 
 
 @pytest.fixture

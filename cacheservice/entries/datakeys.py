@@ -29,6 +29,7 @@ Value = TypeVar("Value")
 class DataKey(NamedTuple):
     version: int
     cipher: AESGCM
+    wrapped: bytes  # what it was unwrapped from
 
 
 class NoDataKey(Exception):
@@ -40,7 +41,7 @@ class DataKeys:
 
     def __init__(self, fetch: FetchDataKey) -> None:
         self._fetch = fetch
-        self._keys: OrderedDict[tuple[int, int], AESGCM] = OrderedDict()
+        self._keys: OrderedDict[tuple[int, int], DataKey] = OrderedDict()
         self._current: OrderedDict[int, DataKey] = OrderedDict()
         self._loading: dict[tuple[int, int | None], asyncio.Future[DataKey]] = {}
         self._master_keys = keyring.load()
@@ -60,8 +61,8 @@ class DataKeys:
 
     async def opening(self, tenant_id: int, version: int) -> AESGCM:
         """The data key that sealed a value of this tenant, current or not. Raises MasterKeyUnavailable."""
-        cipher = self._keys.get((tenant_id, version))
-        return cipher if cipher is not None else (await self._load(tenant_id, version)).cipher
+        key = self._keys.get((tenant_id, version))
+        return (key if key is not None else await self._load(tenant_id, version)).cipher
 
     def replaced(self, tenant_id: int) -> None:
         """A write found the data key replaced: load the current one next time."""
@@ -92,15 +93,17 @@ class DataKeys:
             raise InternalError("The key that sealed this entry is gone; the operator has been told.")
         found, wrapped, master_key_id = row
         known = self._keys.get((tenant_id, found))
-        if known is not None:  # it opened a value before it was to seal one
-            return DataKey(found, known)
+        # It opened a value before it was to seal one. Other bytes are the same key under another master key, or another
+        # key: a failover may lose the commit of a rotation, and the next one gives the version again.
+        if known is not None and known.wrapped == wrapped:
+            return known
         try:
             plain = await keyring.in_thread(self._unwrap, keyring.WrappedKey(wrapped, master_key_id), tenant_id, found)
         except (keyring.CannotUnwrap, ImproperlyConfigured) as error:
             log.critical("data_key_does_not_unwrap", tenant_id=tenant_id, version=found, reason=str(error))
             raise InternalError("The key of this entry cannot be opened; the operator has been told.") from error
-        key = DataKey(found, AESGCM(plain))
-        _remember(self._keys, (tenant_id, found), key.cipher)
+        key = DataKey(found, AESGCM(plain), wrapped)
+        _remember(self._keys, (tenant_id, found), key)
         return key
 
     def _unwrap(self, key: keyring.WrappedKey, tenant_id: int, version: int) -> bytes:
