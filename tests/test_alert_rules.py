@@ -13,9 +13,10 @@ import pytest
 import yaml
 from django.conf import settings
 
+from tests.deployed import DEPLOY, documents
 from tests.processes import ROOT, RunningServer
 
-MONITORING = ROOT / "deploy" / "monitoring"
+MONITORING = DEPLOY / "monitoring"
 RUNBOOK = ROOT / "docs" / "runbooks" / "alerts.md"
 # What Grafana replaces before Prometheus sees it.
 VARIABLES = {"$__rate_interval": "5m", "$instance": ".*"}
@@ -112,6 +113,28 @@ def test_each_scheduled_task_is_watched() -> None:
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         name = str(entry["task"]).removeprefix("cacheservice.").replace(".tasks.", ".")
         assert any(re.fullmatch(pattern, name) for pattern in watched), name
+
+
+def test_memory_is_high_before_a_server_is_killed() -> None:
+    bound = float(alerts()["CacheserviceMemoryHigh"]["expr"].partition(" > ")[2])
+    for platform, limit in memory_limits().items():
+        assert 0.7 < bound / limit <= 0.8, platform
+
+
+def memory_limits() -> dict[str, int]:
+    """Bytes that a server may use, by what keeps it within them. All three count in powers of two."""
+    unit = (DEPLOY / "systemd" / "cacheservice-server@.service").read_text()
+    [systemd] = re.findall(r"^MemoryMax=(.*)$", unit, re.MULTILINE)
+    [compose] = documents("compose/compose.yaml")
+    [deployment] = [each for each in documents("kubernetes/base/server.yaml") if each["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    limits = {
+        "systemd": systemd,
+        "Compose": compose["services"]["server"]["mem_limit"],
+        "Kubernetes": container["resources"]["limits"]["memory"],
+    }
+    units = {"M": 2**20, "G": 2**30}
+    return {name: int(limit.rstrip("i")[:-1]) * units[limit.rstrip("i")[-1].upper()] for name, limit in limits.items()}
 
 
 def test_dashboard_can_be_imported() -> None:
