@@ -32,9 +32,10 @@ help:
 run: $(VENV)/run.stamp
 	@exec $(PY) manage.py up --host $(HOST) --port $(PORT) --workers $(WORKERS)
 
-# Two processes: four were no faster beyond the noise on two cores (57 and 52 s).
+# Two processes: four were no faster beyond the noise on two cores (57 and 52 s). A module's tests mostly stay in one, so that
+# what they share is made once.
 test: $(VENV)/dev.stamp browser
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 --dist worksteal
 
 test-services: $(VENV)/dev.stamp browser
 	$(PY) -m tests.services
