@@ -68,11 +68,14 @@ class ListedEntry(msgspec.Struct):
     saved_usd: USD | msgspec.UnsetType = msgspec.UNSET
 
 
+_TOTAL = f"Live matches, counted for the first page, up to {MOST_COUNTED}."
+
+
 class Page(msgspec.Struct):
     """A page of live entries, in order of their keys."""
 
     keys: list[ListedEntry]
-    total: Annotated[int, msgspec.Meta(ge=0, description=f"Live matches, counted for the first page, up to {MOST_COUNTED}.")]
+    total: Annotated[int, msgspec.Meta(ge=0, description=_TOTAL)]
     storage_used_bytes: Annotated[int, msgspec.Meta(ge=0, description="The tenant's live storage.")]
     next_cursor: str | None
 
