@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from cacheservice.entries.models import Entry, Space
@@ -216,14 +217,20 @@ def test_what_is_not_whole_is_not_stored(client: Client, direction: str) -> None
     assert client.entries() == []
 
 
+def at_once(client: Client, asked: dict[str, Any], count: int) -> list[httpx.Response]:
+    """The answers to so many of it, sent while the upstream holds the first one's call."""
+    client.upstream.hold()
+    with ThreadPoolExecutor(count) as pool:
+        waiting = [pool.submit(client.post, asked) for _ in range(count)]
+        client.upstream.wait_for_calls(1)
+        threading.Event().wait(0.3)  # for the others to arrive; those that do not make a call of their own
+        client.upstream.release()
+        return [each.result() for each in waiting]
+
+
 def test_identical_requests_in_flight_make_one_call(client: Client) -> None:
     asked = question()
-    client.upstream.hold()
-    with ThreadPoolExecutor(16) as pool:
-        waiting = [pool.submit(client.post, asked) for _ in range(16)]
-        client.upstream.wait_for_calls(1)
-        client.upstream.release()
-        answers = [each.result() for each in waiting]
+    answers = at_once(client, asked, 16)
     assert client.upstream.count() == 1
     assert len({answer.content for answer in answers}) == 1
     told = [answer.headers["x-cache"] for answer in answers]
@@ -238,13 +245,7 @@ def test_identical_requests_in_flight_make_one_call(client: Client) -> None:
 def test_waiters_get_the_failure_and_nothing_is_stored(client: Client) -> None:
     client.policy(retries=0)
     asked = question(f"{secrets.token_hex(4)} [[status-500]]")
-    client.upstream.hold()
-    with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(client.post, asked) for _ in range(8)]
-        client.upstream.wait_for_calls(1)
-        threading.Event().wait(0.3)  # for the others to arrive; those that do not make a call of their own
-        client.upstream.release()
-        answers = [each.result() for each in waiting]
+    answers = at_once(client, asked, 8)
     assert {answer.status_code for answer in answers} == {500}
     assert "COALESCED" in {answer.headers["x-cache"] for answer in answers}
     assert client.entries() == []
@@ -254,17 +255,12 @@ def test_waiters_get_the_failure_and_nothing_is_stored(client: Client) -> None:
 def test_each_of_those_who_wait_for_a_call_that_fails_leaves_an_event(client: Client, direction: str) -> None:
     client.policy(retries=0, idle_seconds=1)
     asked = question(f"{secrets.token_hex(4)} [[{direction}]]")
-    client.upstream.hold()
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(client.post, asked) for _ in range(4)]
-        client.upstream.wait_for_calls(1)
-        threading.Event().wait(0.3)  # for the others to arrive; those that do not make a call of their own
-        client.upstream.release()
-        answers = [each.result() for each in waiting]
+    answers = at_once(client, asked, 4)
     assert {answer.status_code for answer in answers} <= {502, 504}
     events = client.events(4)
     assert len(events) == 4
     told = sorted(answer.headers["x-cache"] for answer in answers)
+    assert "COALESCED" in told
     assert sorted(CacheStatus(event.cache).label for event in events) == told
     assert all(event.saved == 0 for event in events if event.cache == CacheStatus.COALESCED)
 
