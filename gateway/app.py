@@ -65,6 +65,7 @@ async def respond(scope: Scope, receive: Receive, send: http.Sending, bodies: Bo
     try:
         gateway = service.current()
         caller = await caller_of(gateway.store, scope, headers)
+        gateway.directory.expect(caller.tenant_id)
         body = await items.read_body(gateway.store, caller, SCOPE, bodies, receive, headers)
         try:
             exchange = await _exchange(gateway, caller, scope, headers, body, request_id)

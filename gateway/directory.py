@@ -27,6 +27,7 @@ from gateway.providers import Upstream, policy_of, secret_name
 log = structlog.get_logger(__name__)
 
 FRESH_SECONDS: Final = 1.0
+AHEAD_SECONDS: Final = 0.5  # before what is known gets too old, it is looked up anew where requests come
 STALE_SECONDS: Final = 60.0  # for which what was known serves while the database is away
 MOST_TENANTS: Final = 10_000
 
@@ -85,18 +86,32 @@ class Directory:
         known = self._known.get(tenant_id)
         return known.tenancy if known is not None and self._clock() < known.fresh_until else None
 
+    def expect(self, tenant_id: int) -> None:
+        """A request of the tenant has begun to come in: where what is known is missing or will soon be too old, look
+        meanwhile."""
+        known = self._known.get(tenant_id)
+        if known is None or self._clock() >= known.fresh_until - AHEAD_SECONDS:
+            self._looked_up(tenant_id)
+
     async def get(self, tenant_id: int) -> Tenancy:
         """Asked for once by all who want it at the same time. A tenant that is gone has nothing set up.
 
         Raises Unavailable where the database has been away for longer than what is known may serve.
         """
         known = self.known(tenant_id)
-        if known is not None:
-            return known
+        return known if known is not None else await asyncio.shield(self._looked_up(tenant_id))
+
+    def _looked_up(self, tenant_id: int) -> asyncio.Task[Tenancy]:
+        """What is under way already, or begins now."""
         if tenant_id not in self._loading:
             task = self._loading[tenant_id] = asyncio.create_task(self._load(tenant_id))
-            task.add_done_callback(lambda _: self._loading.pop(tenant_id))
-        return await asyncio.shield(self._loading[tenant_id])
+            task.add_done_callback(lambda task: self._end(tenant_id, task))
+        return self._loading[tenant_id]
+
+    def _end(self, tenant_id: int, task: asyncio.Task[Tenancy]) -> None:
+        del self._loading[tenant_id]
+        if not task.cancelled():
+            task.exception()  # for whoever waits; where nobody does, the next one asks again
 
     async def _load(self, tenant_id: int) -> Tenancy:
         began, former = self._clock(), self._known.get(tenant_id)

@@ -1,6 +1,7 @@
 """What a gateway process knows of tenants: a second old at most, asked for once, kept while the database is away."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -186,6 +187,49 @@ def test_asked_for_once_by_all_who_want_it(tenant: Tenant) -> None:
         assert len({id(tenancy) for tenancy in found}) == 1
         assert impatient.cancelled()
         assert database.asked == 1
+
+    run(scenario)
+
+
+def test_looks_ahead_where_requests_come(tenant: Tenant) -> None:
+    put(tenant)
+
+    async def scenario(directory: Directory, database: Counted, clock: Clock) -> None:
+        for _ in range(3):
+            directory.expect(tenant.id)
+        await directory.get(tenant.id)
+        assert database.asked == 1
+        clock.now += 0.4
+        directory.expect(tenant.id)
+        assert database.asked == 1
+        clock.now += 0.1
+        await put_async(tenant, "other", OPENAI)
+        directory.expect(tenant.id)
+        while "other" not in directory.known(tenant.id).providers:  # type: ignore[union-attr]
+            await asyncio.sleep(0.001)
+        clock.now += 0.9  # which is too old for what was known first
+        assert directory.known(tenant.id) is not None
+        assert database.asked == 2
+
+    run(scenario)
+
+
+def test_look_ahead_may_fail(tenant: Tenant) -> None:
+    """And nobody is told who did not ask."""
+
+    async def scenario(directory: Directory, database: Counted, clock: Clock) -> None:
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        database.away = True
+        directory.expect(tenant.id)
+        with pytest.raises(Unavailable):
+            await directory.get(tenant.id)
+        directory.expect(tenant.id)
+        await asyncio.sleep(0.3)
+        gc.collect()
+        database.away = False
+        assert (await directory.get(tenant.id)).providers == {}
+        assert told == []
 
     run(scenario)
 
