@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cacheservice.settings")
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import resolve
 
 django: Any = get_asgi_application()  # its stubs want narrower messages than ASGI has
 
@@ -32,7 +33,7 @@ from cacheservice.entries.callers import caller_of  # noqa: E402
 from cacheservice.errors import APIError, InvalidAPIKey, Unavailable  # noqa: E402
 from cacheservice.http import BodyReader, Message, Receive, Scope, Send  # noqa: E402
 from gateway import app as gateway  # noqa: E402
-from gateway import service  # noqa: E402
+from gateway import pricing, service  # noqa: E402
 
 log = structlog.get_logger(__name__)
 WITH_BODY = ("POST", *items.WITH_BODY)
@@ -138,6 +139,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             draining.begin_on_sigterm(settings.DRAIN_SECONDS)
+            await asyncio.to_thread(_load)
             # What start-up made stays: a full collection need not walk it, 40 ms at a time (docs/decisions/006).
             gc.collect()
             gc.freeze()
@@ -149,6 +151,12 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             await asyncio.to_thread(tracing.stop)
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+def _load() -> None:
+    """What is otherwise imported and built by the first request that needs it, for which all others would wait."""
+    pricing.load()
+    resolve("/healthz")  # with the views of all URLs
 
 
 def _measure() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.apis.base import Usage
 from gateway.apis.reading import encoded
 
-if TYPE_CHECKING:  # importing it takes 0.4 s: at the first price
+if TYPE_CHECKING:  # importing it takes 0.4 s, which commands that price nothing need not wait for: see `load`
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
 NANO_USD = Decimal("1e-9")
@@ -47,6 +47,13 @@ class Rates(NamedTuple):
     @property
     def by_tokens(self) -> bool:
         return any(rate is not None for rate in self[:3])
+
+
+def load() -> None:
+    """Read the list, which else the first price waits for."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    get_snapshot()
 
 
 def price(
