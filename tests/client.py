@@ -7,6 +7,7 @@ to a socket of its own, for what no HTTP library sends.
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,8 @@ import httpx
 
 CACHE = "/api/v1/cache"
 TIMEOUT_SECONDS = 30.0
+# For httpx, where it asks over plain HTTP: each client of its own would read 140 certificates, which takes 40 ms.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Client:
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url
         self.api_key = api_key
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=NO_TLS)
 
     def __enter__(self) -> Self:
         return self

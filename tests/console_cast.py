@@ -19,6 +19,7 @@ from accounts.models import Membership, Tenant, User
 from accounts.policy import Role
 from accounts.sessions import SessionKey, SessionStore
 from tests.cast import new_tenant
+from tests.client import NO_TLS
 from tests.processes import HOST, RunningServer
 
 PASSWORD = "correct horse battery"
@@ -107,7 +108,7 @@ class Visitor:
         return self._send("POST", path, data={"csrfmiddlewaretoken": self._token, **(data or {})}, **arguments)
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        with httpx.Client(base_url=self._url, cookies=self.cookies, timeout=30) as client:
+        with httpx.Client(base_url=self._url, cookies=self.cookies, timeout=30, verify=NO_TLS) as client:
             response = client.request(method, path, **arguments)
             self.cookies = client.cookies
         return self._keep(response)

@@ -20,6 +20,7 @@ from gateway.models import Kind, SpendEvent, SpendState
 from gateway.policy import Policy
 from gateway.providers import ProviderSettings
 from tests.cast import ACTOR, Key, new_key, new_tenant
+from tests.client import NO_TLS
 from tests.conftest import server_environment
 from tests.processes import RunningServer, running_server, wait_for
 from tests.upstreams import RunningUpstream
@@ -63,6 +64,7 @@ class Client:
                 "api_key": self.key.token,
                 "max_retries": 0,
                 "timeout": 30,
+                "http_client": openai.DefaultHttpxClient(verify=NO_TLS),
                 **options,
             }
         )
@@ -76,6 +78,7 @@ class Client:
                 "api_key": self.key.token,
                 "max_retries": 0,
                 "timeout": 30,
+                "http_client": anthropic.DefaultHttpxClient(verify=NO_TLS),
                 **options,
             }
         )
@@ -85,7 +88,7 @@ class Client:
     def post(self, body: Any, path: str = "openai/v1/chat/completions", **headers: str) -> httpx.Response:
         """One request; underscores of the headers' names become dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        with httpx.Client(timeout=30) as http:
+        with httpx.Client(timeout=30, verify=NO_TLS) as http:
             return http.post(
                 f"{self.url}/{path}", json=body, headers={"Authorization": f"Bearer {self.key.token}", **named}
             )

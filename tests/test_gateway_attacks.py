@@ -14,7 +14,7 @@ from cacheservice.entries.models import Entry, Space
 from gateway.models import Budget, Kind, SpendState
 from gateway.policy import Policy
 from tests.cast import new_key
-from tests.client import exchange, request_bytes
+from tests.client import NO_TLS, exchange, request_bytes
 from tests.gateway_cast import Client, client, gateway_server, question, usd
 from tests.small_servers import say, small_server
 from tests.upstreams import upstream
@@ -141,7 +141,7 @@ def test_answers_without_a_body_pass(client: Client, method: str, status: int) -
         client.provider("own", Kind.OTHER, base_url=url)
         Event().wait(1.2)
         headers = {"Authorization": f"Bearer {client.key.token}"}
-        answer = httpx.request(method, f"{client.url}/own/files/1", headers=headers, timeout=10)
+        answer = httpx.request(method, f"{client.url}/own/files/1", headers=headers, timeout=10, verify=NO_TLS)
         assert answer.status_code == status
 
 

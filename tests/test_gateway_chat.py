@@ -282,3 +282,14 @@ def test_other_methods_pass_through(client: Client) -> None:
     assert models.data
     [call] = client.upstream.calls()
     assert (call.method, call.path) == ("GET", "/v1/models")
+
+
+def test_a_repeat_right_after_the_answer_is_always_a_hit(client: Client) -> None:
+    """Also one that looks just before the answer is stored, and is told just after that there was nothing."""
+
+    def ask_twice(_: int) -> tuple[str, str]:
+        asked = question()
+        return client.post(asked).headers["x-cache"], client.post(asked).headers["x-cache"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask_twice, range(300))) == {("MISS", "HIT")}

@@ -17,7 +17,7 @@ from gateway.answers import Answer
 from gateway.errors import UpstreamFailed
 from gateway.flights import Flight, Flights
 from gateway.models import Kind
-from tests.client import connect, request_bytes
+from tests.client import NO_TLS, connect, request_bytes
 from tests.conftest import server_environment
 from tests.gateway_cast import LOOPBACK, Client, new_client, question
 from tests.processes import running_server, wait_for
@@ -46,14 +46,14 @@ def others_are_served(client: Client, body: Any, path: str) -> None:
         under_way = pool.submit(_send, client, body, path)
         for _ in range(5):
             Event().wait(0.5)
-            assert httpx.get(f"{client.server.url}/healthz", timeout=10).status_code == 200
+            assert httpx.get(f"{client.server.url}/healthz", timeout=10, verify=NO_TLS).status_code == 200
         under_way.cancel()
 
 
 def _send(client: Client, body: Any, path: str) -> int:
     try:
         headers = {"Authorization": f"Bearer {client.key.token}"}
-        return httpx.post(f"{client.url}/{path}", json=body, headers=headers, timeout=10).status_code
+        return httpx.post(f"{client.url}/{path}", json=body, headers=headers, timeout=10, verify=NO_TLS).status_code
     except httpx.TransportError:
         return 0
 
@@ -91,7 +91,7 @@ def test_plans_that_are_kept_take_little_memory(alone: Client) -> None:
     """Long queries, each another one: nothing of it need go upstream."""
     forget_peak(alone.server)
     before = worker_memory(alone.server)
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=30, verify=NO_TLS) as http:
         headers = {"Authorization": f"Bearer {alone.key.token}"}
         for number in range(3000):
             query = f"{number}" + "x" * 30_000

@@ -6,7 +6,6 @@
 import json
 import os
 import secrets
-import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pytest
 from django.db.models import Sum
 
 from gateway.models import Budget, BudgetDay, SpendEvent, SpendState
+from tests.client import NO_TLS
 from tests.conftest import server_environment
 from tests.gateway_cast import LOOPBACK, Client, client, gateway_server, new_client
 from tests.processes import RunningServer, descendants, running_server, wait_for
@@ -33,7 +33,6 @@ LEAVERS = 1000 if FULL else 40
 FLOODS = 100 if FULL else 3
 MOST_GROWTH = 64 * 1024 * 1024  # bytes
 HELD_SECONDS = 3600  # longer than streams are held here
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: a client's own takes it 30 ms
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from gateway import budget_settings
 from gateway.models import CacheStatus, Kind, SpendState
 from gateway.policy import Policy
 from tests.cast import ACTOR
+from tests.client import NO_TLS
 from tests.gateway_cast import Client, client, gateway_server, question, usd
 from tests.processes import free_port
 from tests.small_servers import say, small_server
@@ -42,7 +43,7 @@ def told(answer: httpx.Response) -> tuple[str, str | None]:
 
 def send(client: Client, method: str, path: str, **options: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {client.key.token}", **options.pop("headers", {})}
-    return httpx.request(method, f"{client.url}/{path}", headers=headers, timeout=30, **options)
+    return httpx.request(method, f"{client.url}/{path}", headers=headers, timeout=30, verify=NO_TLS, **options)
 
 
 # Images
@@ -223,7 +224,7 @@ def test_paths_and_queries_arrive_as_they_were_sent(client: Client, target: str)
             headers={"Authorization": f"Bearer {client.key.token}"},
             extensions={"target": f"/gateway/own{target}".encode()},
         )
-        with httpx.Client(timeout=30) as http:
+        with httpx.Client(timeout=30, verify=NO_TLS) as http:
             assert http.send(request).status_code == 200
     # An empty query is none, and http.server itself shortens the slashes at the start.
     assert seen == [f"/base{target}".rstrip("?")]

@@ -3,7 +3,6 @@
 import gzip
 import json
 import secrets
-import ssl
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from accounts import tokens
 from gateway import budget_settings
 from gateway.models import Budget, BudgetDay, Kind, SpendEvent, SpendState
 from tests.cast import ACTOR
+from tests.client import NO_TLS
 from tests.conftest import server_environment
 from tests.gateway_cast import LOOPBACK, Client, client, gateway_server, question, usd
 from tests.processes import RunningServer, running_server, wait_for
@@ -31,7 +31,6 @@ from tests.upstreams import upstream
 
 __all__ = ["client", "gateway_server", "upstream"]
 FREE = dict.fromkeys(budget_settings.RATES)
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: a client's own takes it 30 ms
 
 
 @pytest.fixture(scope="module")

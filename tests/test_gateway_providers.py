@@ -40,10 +40,11 @@ def credential(tenant: Tenant, name: str) -> bytes | None:
 
 def refusal(tenant: Tenant, wanted: ProviderSettings, name: str = "one") -> str:
     """Why it is refused; then nothing has changed."""
-    before = list(Provider.objects.filter(tenant_id=tenant.id).values()), credential(tenant, name)
+    rows = Provider.objects.filter(tenant_id=tenant.id).order_by("name").values()
+    before = list(rows.all()), credential(tenant, name)
     with pytest.raises(ValueError, match=": ") as refused:
         put(tenant, name, wanted)
-    assert (list(Provider.objects.filter(tenant_id=tenant.id).values()), credential(tenant, name)) == before
+    assert (list(rows.all()), credential(tenant, name)) == before
     return str(refused.value)
 
 

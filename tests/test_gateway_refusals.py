@@ -19,6 +19,7 @@ from billing.limits import set_api_key_limits
 from cacheservice.entries.models import Entry, Space
 from gateway.models import Kind, SpendEvent
 from tests.cast import ACTOR, Key, expire, new_key, revoke
+from tests.client import NO_TLS
 from tests.conftest import server_environment
 from tests.gateway_cast import LOOPBACK, Client, client, gateway_server, new_client, question
 from tests.processes import running_server, wait_for
@@ -87,7 +88,7 @@ def test_keys_that_do_not_hold(sdk_client: Client, kind: str) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": ""}, {"Authorization": "Basic YTpi"}, {"x-api-key": ""}])
 def test_no_key_at_all(client: Client, headers: dict[str, str]) -> None:
-    answer = httpx.post(f"{client.url}/{CHAT}", json=question(), headers=headers, timeout=30)
+    answer = httpx.post(f"{client.url}/{CHAT}", json=question(), headers=headers, timeout=30, verify=NO_TLS)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
     nothing_happened(client)
 
@@ -245,12 +246,12 @@ def test_bodies_that_are_too_large(client: Client) -> None:
 )
 def test_headers_that_say_nothing_sensible(client: Client, name: str, value: str) -> None:
     headers = [(b"authorization", f"Bearer {client.key.token}".encode()), (name.encode(), value.encode("latin-1"))]
-    answer = httpx.post(f"{client.url}/{CHAT}", json=question(), headers=headers, timeout=30)
+    answer = httpx.post(f"{client.url}/{CHAT}", json=question(), headers=headers, timeout=30, verify=NO_TLS)
     assert answer.status_code == 400
     assert name.lower() in answer.json()["error"]["message"].lower()
     theirs = [*headers, (b"anthropic-version", b"2023-06-01")]
     body = {"model": "claude-sonnet-4-6", "max_tokens": 9, "messages": []}
-    told = httpx.post(f"{client.url}/anthropic/v1/messages", json=body, headers=theirs, timeout=30)
+    told = httpx.post(f"{client.url}/anthropic/v1/messages", json=body, headers=theirs, timeout=30, verify=NO_TLS)
     assert (told.json()["type"], told.json()["error"]["type"]) == ("error", "invalid_request_error")
     nothing_happened(client)
 
@@ -259,7 +260,7 @@ def test_headers_that_say_nothing_sensible(client: Client, name: str, value: str
 def test_odd_users_tags_and_keys_are_kept_as_they_are(client: Client, value: str) -> None:
     headers = [(b"authorization", f"Bearer {client.key.token}".encode())]
     headers += [(name, value.encode()) for name in (b"x-cache-user", b"x-cache-tags", b"x-cache-key")]
-    answer = httpx.post(f"{client.url}/{CHAT}", json=question(), headers=headers, timeout=30)
+    answer = httpx.post(f"{client.url}/{CHAT}", json=question(), headers=headers, timeout=30, verify=NO_TLS)
     assert answer.status_code == 200
     [told] = [sent for name, sent in answer.headers.raw if name.lower() == b"x-cache-key"]
     assert told == value.encode()
@@ -272,7 +273,9 @@ def test_odd_users_tags_and_keys_are_kept_as_they_are(client: Client, value: str
 
 def api(client: Client, key: Key, method: str, path: str, **options: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key.token}", **options.pop("headers", {})}
-    return httpx.request(method, f"{client.server.url}/api/v1/{path}", headers=headers, timeout=30, **options)
+    return httpx.request(
+        method, f"{client.server.url}/api/v1/{path}", headers=headers, timeout=30, verify=NO_TLS, **options
+    )
 
 
 def test_the_entries_of_the_gateway_are_out_of_reach_of_the_cache_api(client: Client) -> None:

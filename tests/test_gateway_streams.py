@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from gateway.models import CacheStatus, SpendState
+from tests.client import NO_TLS
 from tests.gateway_cast import Client, client, gateway_server, question
 from tests.processes import wait_for
 from tests.upstreams import upstream
@@ -113,7 +114,7 @@ def test_the_first_event_leaves_while_the_upstream_still_works(client: Client) -
 def test_followers_of_a_stream_get_its_events_as_they_come(client: Client) -> None:
     asked = question(stream=True)
     client.upstream.hold(after_events=2)
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=30, verify=NO_TLS) as http:
         headers = {"Authorization": f"Bearer {client.key.token}"}
         url = f"{client.url}/openai/v1/chat/completions"
         with http.stream("POST", url, json=asked, headers=headers) as leader:
@@ -165,7 +166,7 @@ def test_when_the_client_has_gone_the_policy_says_what_becomes_of_the_call(
     client.policy(on_disconnect=policy)
     client.upstream.hold(after_events=1)
     headers = {"Authorization": f"Bearer {client.key.token}"}
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=30, verify=NO_TLS) as http:
         url = f"{client.url}/openai/v1/chat/completions"
         with http.stream("POST", url, json=question(stream=True), headers=headers) as answer:
             assert next(answer.iter_bytes())
