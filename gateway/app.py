@@ -176,9 +176,10 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
                 exchange.cache, exchange.reason = CacheStatus.REFRESH, "max-age"
             if known is None or exchange.cache is CacheStatus.REFRESH:
                 return None
+        before = gateway.flights.under_way(exchange.place)
         hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=counted)
         if hit is None:
-            hit = await _landing(gateway, exchange)
+            hit = await _landing(gateway, exchange, before or gateway.flights.under_way(exchange.place))
         if hit is not None:
             exchange.cache = CacheStatus.HIT
         return hit
@@ -189,15 +190,16 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
     return None
 
 
-async def _landing(gateway: Gateway, exchange: Exchange) -> Hit | None:
-    """The entry that is being put just now, if one is."""
-    while (flight := gateway.flights.under_way(exchange.place)) is not None and flight.ended:
+async def _landing(gateway: Gateway, exchange: Exchange, flight: Flight | None) -> Hit | None:
+    """The entry that the flight has put since the look that missed, or is putting just now."""
+    while flight is not None and flight.ended:
         await asyncio.shield(flight.landed)
         if flight.outcome is None or flight.outcome.unstored:
             return None
         hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=0)
         if hit is not None:
             return hit
+        flight = gateway.flights.under_way(exchange.place)
     return None
 
 
