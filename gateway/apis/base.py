@@ -70,6 +70,8 @@ class Event(NamedTuple):
 
     def fields(self, name: bytes) -> list[bytes]:
         """The values of the fields of that name: `data` or `event`."""
+        if name not in self.raw:  # as `event` in most
+            return []
         return _FIELDS[name].findall(self.raw[self.skipped :] if self.skipped else self.raw)
 
 

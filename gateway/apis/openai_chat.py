@@ -74,6 +74,7 @@ class ChatCompletions(API):
     def assemble(self, events: Sequence[Event]) -> Body:
         answer: dict[str, Any] = {}
         choices: dict[int, Choice] = {}
+        before: dict[str, Any] = {}
         for event in events:
             data = event.data
             if data == DONE:
@@ -89,7 +90,9 @@ class ChatCompletions(API):
                     raise ValueError("a choice's index is no number")
                 choices.setdefault(index, Choice()).add(piece)
             chunk.pop("obfuscation", None)  # noise, to hide how long the chunks are
-            latest(answer, chunk)
+            if chunk != before:  # most say what the one before said
+                latest(answer, chunk)
+                before = chunk
         if not choices:
             raise ValueError("the stream holds no choices")
         if answer.get("object") == _CHUNK:
