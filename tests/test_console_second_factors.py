@@ -12,7 +12,7 @@ from django.core.cache import cache
 
 from accounts import keyring, second_factors
 from accounts.models import User
-from tests.console_cast import new_person, new_user, visitor
+from tests.console_cast import code_of, new_person, new_user, visitor
 from tests.processes import RunningServer
 from tests.signing_in_cast import an_address, is_signed_in, sign_in
 
@@ -36,7 +36,7 @@ def test_set_up_totp_and_sign_in_with_it(server: RunningServer) -> None:
     found = re.search(r'<code id="secret">(\w+)</code>', page)
     assert found, page
     secret = found.group(1)
-    answer = someone.post("/console/account/2fa/totp/activate/", {"code": pyotp.TOTP(secret).now()})
+    answer = someone.post("/console/account/2fa/totp/activate/", {"code": code_of(secret)})
     assert answer.headers["location"] == "/console/account/2fa/recovery-codes/"
     kept = Authenticator.objects.get(user=person.user, type=Authenticator.Type.TOTP).data
     assert secret not in str(kept)
@@ -49,7 +49,7 @@ def test_set_up_totp_and_sign_in_with_it(server: RunningServer) -> None:
         assert someone.get(path).status_code == 302, "not without the second factor"
     wrong = someone.post("/console/account/2fa/authenticate/", {"code": "000000"})
     assert "Incorrect code" in wrong.text
-    code = {"code": pyotp.TOTP(secret).now()}
+    code = {"code": code_of(secret)}
     assert someone.post("/console/account/2fa/authenticate/", code).status_code == 302
     assert is_signed_in(someone)
 
@@ -75,7 +75,7 @@ def test_second_factor_takes_a_verified_address(server: RunningServer) -> None:
     EmailAddress.objects.filter(user=person.user).update(verified=False)
     secret = re.search(r'<code id="secret">(\w+)</code>', someone.get("/console/account/2fa/totp/activate/").text)
     assert secret
-    answer = someone.post("/console/account/2fa/totp/activate/", {"code": pyotp.TOTP(secret.group(1)).now()})
+    answer = someone.post("/console/account/2fa/totp/activate/", {"code": code_of(secret.group(1))})
     assert (answer.status_code, "verified your email" in answer.text) == (200, True)
     assert not Authenticator.objects.filter(user=person.user).exists()
 

@@ -14,7 +14,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pyotp
 import pytest
 from allauth.mfa.models import Authenticator
 from asgiref.sync import sync_to_async
@@ -33,7 +32,7 @@ from gateway.directory import Directory
 from tests import test_gateway_directory as directories
 from tests.cast import new_key
 from tests.client import Client
-from tests.console_cast import new_person
+from tests.console_cast import code_of, new_person
 from tests.kms_server import CREDENTIALS, KMS, kms_server
 from tests.processes import ROOT, wait_for
 from tests.servers import environment_here, own_server
@@ -336,7 +335,7 @@ def test_server_starts_and_recovers(aws: KMS, arn: str, tmp_path: Path, settings
         assert answer.header("retry-after") == "5"
         assert "The service that keeps the master key cannot be used just now" in answer.error_message()
         someone, _ = sign_in(server, person.user)
-        refused = someone.post(second, {"code": pyotp.TOTP(secret).now()})
+        refused = someone.post(second, {"code": code_of(secret)})
         assert refused.status_code == 503
         assert "The service that keeps the master key cannot be used just now" in refused.text
         ready = client.send("GET", "/readyz")
@@ -349,7 +348,7 @@ def test_server_starts_and_recovers(aws: KMS, arn: str, tmp_path: Path, settings
         aws.start()
         wait_for(lambda: client.put("key", 1).status == 201, 60, "serving again")
         assert client.get("key").json()["value"] == 1
-        assert someone.post(second, {"code": pyotp.TOTP(secret).now()}).status_code == 302
+        assert someone.post(second, {"code": code_of(secret)}).status_code == 302
         assert client.send("GET", "/readyz").json() == {"status": "ready"}
         assert_failing(client, 0)
     log = (tmp_path / "server.log").read_text()

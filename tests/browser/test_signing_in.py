@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import pyotp
 import pytest
 from allauth.mfa.models import Authenticator
 from axe_playwright_python.sync_playwright import Axe
@@ -14,7 +13,7 @@ from django.core.cache import cache
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import ARTEFACTS, sign_in
-from tests.console_cast import PASSWORD, Person, link_in, mails_to, new_person
+from tests.console_cast import PASSWORD, Person, code_of, link_in, mails_to, new_person
 from tests.processes import RunningServer
 
 LOGIN = "/console/account/login/"
@@ -132,7 +131,7 @@ def test_sign_in_with_authenticator_app_and_recovery_code(page: Page) -> None:
     page.get_by_role("link", name="Set it up").click()
     look(page, "authenticator-app")
     secret = page.locator("#secret").inner_text()
-    page.get_by_label("Authenticator code").fill(pyotp.TOTP(secret).now())
+    page.get_by_label("Authenticator code").fill(code_of(secret))
     page.get_by_role("button", name="Switch it on").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     look(page, "recovery-codes")
@@ -143,7 +142,7 @@ def test_sign_in_with_authenticator_app_and_recovery_code(page: Page) -> None:
     give_password(page, person)
     expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
     look(page, "second-factor")
-    page.get_by_label("Code").fill(pyotp.TOTP(secret).now())
+    page.get_by_label("Code").fill(code_of(secret))
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"**{person.path()}")
     sign_out(page)
