@@ -90,8 +90,15 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, results: dict[str, Any]) -> None:
-    parts = options.only or PARTS
-    reached = results["aims"] = []
+    results["aims"] = []
+    try:
+        _measure_all(options, template, owner, results)
+    finally:  # of what was measured before something failed, too
+        report.aims(results["aims"])
+
+
+def _measure_all(options: argparse.Namespace, template: str, owner: Owner, results: dict[str, Any]) -> None:
+    parts, reached = options.only or PARTS, results["aims"]
     if ON_ENTRIES & set(parts):
         _measure_on_entries(options, template, owner, results)
     if "gateway" in parts:
@@ -105,7 +112,6 @@ def _measure_parts(options: argparse.Namespace, template: str, owner: Owner, res
         results["sizes"] = by_size = sizes.measure(template, owner, options.sizes, options.seconds, options.rounds)
         report.sizes(by_size)
         reached.append(aims.of_sizes(by_size))
-    report.aims(reached)
 
 
 def _measure_on_entries(options: argparse.Namespace, template: str, owner: Owner, results: dict[str, Any]) -> None:

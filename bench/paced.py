@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -80,21 +81,21 @@ class PacedLoad:
         sockets = [socket.create_connection((HOST, self._port), timeout=10) for _ in range(CONNECTIONS)]
         try:
             self._drive(sockets)
-        except OSError as error:
+        except (OSError, BenchError) as error:
             self._problem = str(error)
         finally:
             for each in sockets:
                 each.close()
 
-    def _drive(self, idle: list[socket.socket]) -> None:
-        idle = list(idle)
+    def _drive(self, sockets: list[socket.socket]) -> None:
+        idle = deque(sockets)  # in turn, so that none is idle for so long that the server closes it
         busy: dict[socket.socket, tuple[float, float]] = {}
         received: dict[socket.socket, bytes] = {}
         clock = time.perf_counter
         due = clock()
         while not self._stopping.is_set() and self._problem is None:
             while due <= (now := clock()) and idle:
-                sender = idle.pop()
+                sender = idle.popleft()
                 sender.sendall(b"GET %sk%d%s" % (ITEMS.encode(), random.randrange(self._entries), self._headers))
                 busy[sender] = (due, now)
                 due += self._interval

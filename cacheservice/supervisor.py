@@ -19,6 +19,7 @@ from cacheservice.embedded import die_with_parent, telling_line
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 CONNECTIONS = 4096  # of clients a server process takes, idle ones too; granian takes 1,024 unless it is told
+IDLE_SECONDS = 30  # without a whole request head on a connection: then the server closes it
 GRANIAN_LOGS = Path(__file__).with_name("granian.json")  # its main process's lines, as JSON
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -88,7 +89,7 @@ class Child:
 def server_command(host: str, port: int, workers: int = 1, drain_seconds: int = 0) -> list[str]:
     """granian with the ASGI application, which takes `drain_seconds` before it ends (`draining.py`)."""
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1", "--no-ws"]
-    command += ["--backpressure", str(CONNECTIONS)]
+    command += ["--backpressure", str(CONNECTIONS), "--http1-header-read-timeout", str(IDLE_SECONDS * 1000)]
     command += ["--host", host, "--port", str(port), "--workers", str(workers), "--respawn-failed-workers"]
     # A client that never finishes its request must not hold up the end.
     return [

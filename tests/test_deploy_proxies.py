@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from accounts import keys
 from cacheservice.entries import items
 from cacheservice.entries.requests import MAX_KEY_BYTES, MAX_TAG_BYTES, MAX_TAGS
+from cacheservice.supervisor import IDLE_SECONDS
 from tests.cast import ACTOR, Key, new_caller
 from tests.client import Client, item
 from tests.gateway_cast import Client as GatewayClient
 from tests.gateway_cast import new_client, question
-from tests.processes import HOST, RunningServer, wait_for
+from tests.processes import HOST, ROOT, RunningServer, wait_for
 from tests.proxies import PROXIES, RunningProxy, program
 from tests.servers import own_server
 from tests.upstreams import RunningUpstream, upstream
@@ -82,6 +84,21 @@ def key(committed_db: None) -> Key:
 def client(proxy: RunningProxy, key: Key) -> Iterator[ThroughTLS]:
     with ThroughTLS(proxy, key.token) as client:
         yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "keeps"),
+    [
+        ("deploy/Caddyfile", r"^\s*keepalive (\d+)s$"),
+        ("deploy/nginx/cacheservice.conf", r"^\s*keepalive_timeout (\d+)s;$"),
+        ("clients/python/src/cacheservice_client/transport.py", r"^_IDLE_SECONDS = (\d+)$"),
+    ],
+)
+def test_idle_connections_are_closed_before_the_server_closes_them(path: str, keeps: str) -> None:
+    """Or a request sent just then is lost. deploy/start says the same as `server_command`."""
+    [seconds] = re.findall(keeps, (ROOT / path).read_text(), re.MULTILINE)
+    assert 0 < int(seconds) <= IDLE_SECONDS - 5
+    assert f"--http1-header-read-timeout {IDLE_SECONDS * 1000}" in (ROOT / "deploy/start").read_text()
 
 
 def test_keys_arrive_as_they_were_sent(client: ThroughTLS) -> None:

@@ -24,10 +24,12 @@ from cacheservice_client.version import __version__
 
 T = TypeVar("T")
 
+_IDLE_SECONDS = 20  # the service closes a connection after 30
 # Enough for any server to answer as fast as it can; more callers at once wait their turn.
 _LIMITS = {
-    False: httpx2.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=30),
-    True: httpx2.Limits(max_connections=500, max_keepalive_connections=20, keepalive_expiry=30),  # those that wait
+    False: httpx2.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=_IDLE_SECONDS),
+    # Those that wait.
+    True: httpx2.Limits(max_connections=500, max_keepalive_connections=20, keepalive_expiry=_IDLE_SECONDS),
 }
 _USER_AGENT = f"cacheservice-client/{__version__} python/{platform.python_version()}"
 
