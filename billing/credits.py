@@ -11,6 +11,8 @@ from billing.plans import plan_of
 from billing.units import credits
 
 log = structlog.get_logger(__name__)
+OWN_KINDS = (LedgerEntry.Kind.MONTHLY, LedgerEntry.Kind.INVOICE)  # come by themselves
+_OWN_KEYS = tuple(f"{kind.value} " for kind in OWN_KINDS)  # and the month, 2026-11
 
 
 @transaction.atomic
@@ -18,8 +20,12 @@ def grant(tenant_id: int, kind: str, units: int, *, idempotency_key: str, actor:
     """Book units to the tenant's balance; below zero takes them. False when this was booked before.
 
     The key makes it happen once, however often it is asked for. Raises ValueError when the same key booked something
-    else, or when a prepaid balance would fall below zero.
+    else, when it begins as a kind that comes by itself, or when a prepaid balance would fall below zero.
     """
+    if kind not in OWN_KINDS and idempotency_key.startswith(_OWN_KEYS):
+        raise ValueError(
+            f"idempotency key '{idempotency_key}': that is how the service names its own bookings; choose another key."
+        )
     account = Account.objects.select_for_update().get(tenant_id=tenant_id)
     booked = LedgerEntry.objects.filter(tenant_id=tenant_id, idempotency_key=idempotency_key).first()
     if booked is not None:
@@ -33,7 +39,7 @@ def grant(tenant_id: int, kind: str, units: int, *, idempotency_key: str, actor:
         tenant_id=tenant_id, kind=kind, units=units, idempotency_key=idempotency_key, actor=actor, note=note
     )
     Account.objects.filter(tenant_id=tenant_id).update(balance=F("balance") + units)
-    if kind not in (LedgerEntry.Kind.MONTHLY, LedgerEntry.Kind.INVOICE):  # those come by themselves
+    if kind not in OWN_KINDS:
         audit.record(tenant_id, actor, "credits.grant", kind, credits=credits(units), note=note)
     return True
 

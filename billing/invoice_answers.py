@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from billing import csvs, pdf
-from billing.documents import InvoiceDocument, InvoicePreview
+from billing.documents import InvoiceDocument, InvoicePreview, reference
+from billing.models import Invoice
 from billing.pricing import InvoiceLine
 from cacheservice.http import JSON, Answer, Header
 
 COLUMNS = (
-    "reference", "kind", "month", "issued_at", "line", "description", "api_key_id", "api_key_name", "first_day",
-    "last_day", "hits", "quantity", "unit", "unit_price_usd", "amount_usd",
+    "reference", "kind", "month", "issued_at", "corrects", "line", "description", "api_key_id", "api_key_name",
+    "first_day", "last_day", "hits", "quantity", "unit", "unit_price_usd", "amount_usd",
 )  # fmt: skip
 
 
@@ -20,7 +21,8 @@ def document(found: InvoiceDocument, wanted: str) -> Answer:
     if wanted == "pdf":
         return _pdf(found)
     if wanted == "csv":
-        head = (found.reference, found.kind, found.month, found.issued_at)
+        corrects = "" if found.corrects is None else reference(Invoice.Kind.INVOICE, found.corrects)
+        head = (found.reference, found.kind, found.month, found.issued_at, corrects)
         return csvs.answer(f"{found.reference}.csv", COLUMNS, _rows(head, found))
     return json(found, csvs.VARY)
 
@@ -28,7 +30,7 @@ def document(found: InvoiceDocument, wanted: str) -> Answer:
 def preview(found: InvoicePreview, wanted: str) -> Answer:
     """In CSV, the moment up to which it counts stands in place of that of issue."""
     if wanted == "csv":
-        head = ("", "preview", found.month, found.as_of)
+        head = ("", "preview", found.month, found.as_of, "")
         return csvs.answer(f"preview-{found.month}.csv", COLUMNS, _rows(head, found))
     return json(found, csvs.VARY)
 

@@ -57,7 +57,12 @@ class HasScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         api_view: APIView = view
         method = request.method or ""
-        if method in api_view.scopes:  # else the method is not allowed, which dispatch will say
-            authorise = async_to_sync(store.current().authorise)
-            with_address(request, lambda caller: authorise(caller, api_view.scopes[method], requests=api_view.requests))
+        if method in api_view.scopes:  # else the method is not allowed, which the view will say
+            authorise(request, api_view.scopes[method], api_view.requests)
         return True
+
+
+def authorise(request: Request, scope: str | None, requests: int) -> None:
+    """Count the requests against the caller's rate limit. Raises APIError for whoever may not ask."""
+    ask = async_to_sync(store.current().authorise)
+    with_address(request, lambda caller: ask(caller, scope, requests=requests))

@@ -26,10 +26,9 @@ import time
 from typing import ClassVar
 
 import msgspec
+from django.conf import settings
 
 from billing.units import credits
-
-BILLING_PAGE = "/console/billing"
 
 
 class APIError(Exception):
@@ -86,7 +85,7 @@ class InsufficientCredits(APIError):
         """In units of 0.01 credit."""
         return cls(
             f"The prepaid balance of {credits(balance)} credits cannot pay for this hit, which costs {credits(price)}: "
-            f"add credits at {BILLING_PAGE}."
+            f"add credits at {_billing_page()}."
         )
 
     @classmethod
@@ -94,7 +93,7 @@ class InsufficientCredits(APIError):
         """In units of 0.01 credit."""
         return cls(
             f"This API key has used {credits(used)} credits of its limit of {credits(limit)} for this UTC month: "
-            f"have the limit raised at {BILLING_PAGE}, or use another key."
+            f"have the limit raised at {_billing_page()}, or use another key."
         )
 
 
@@ -107,7 +106,7 @@ class StorageQuotaExceeded(APIError):
         """In bytes."""
         super().__init__(
             f"value: it has {asked} bytes, and the {whose} uses {used} of the {allowed} bytes that it is allowed: "
-            f"delete entries, shorten their ttl, or have the quota raised at {BILLING_PAGE}."
+            f"delete entries, shorten their ttl, or have the quota raised at {_billing_page()}."
         )
 
 
@@ -198,3 +197,8 @@ class AddressNeeded(Unavailable):
 def seconds_of_minute_left() -> int:
     """Until the UTC minute ends, in which rate limits count: 1 to 60."""
     return 60 - int(time.time()) % 60
+
+
+def _billing_page() -> str:
+    """Of the tenant that the reader looks at; an API's client may be somewhere else altogether, so with the host."""
+    return f"{settings.PUBLIC_URL}/console/billing"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import structlog
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +15,7 @@ from rest_framework import exceptions, views
 from rest_framework.request import Request
 
 from accounts import keyring
-from cacheservice import draining, errors
+from cacheservice import authentication, draining, errors
 from cacheservice.entries import store
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.replica import Reading
@@ -44,6 +44,12 @@ class APIView(views.APIView):
         fresh = "no-cache" in request.headers.get("Cache-Control", "").lower()
         self._reading = store.current().reading(fresh=fresh)
         return self._reading
+
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Counted as any request, and told to nobody without a valid key."""
+        if isinstance(request.user, Caller):
+            authentication.authorise(request, None, 1)
+        raise exceptions.MethodNotAllowed(request.method)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Tells an authenticated client of its rate limit, as the lane does."""

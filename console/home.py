@@ -22,10 +22,21 @@ from console import access, first_key, invitations, sessions
 def home(request: HttpRequest) -> HttpResponse:
     if signed := request.session.pop(invitations.SESSION_KEY, None):  # they came with it, and had to sign up first
         return redirect("console:invitation", signed=signed)
+    return _to_page(request, "console:overview")
+
+
+@login_required
+def billing(request: HttpRequest) -> HttpResponse:
+    """Where the API's errors lead, which know of no console."""
+    return _to_page(request, "console:billing")
+
+
+def _to_page(request: HttpRequest, name: str) -> HttpResponse:
+    """Of the tenant looked at last, or of the only one."""
     codes = [tokens.encode_id(member.tenant_id) for member in access.memberships(cast(User, request.user))]
     last = request.session.get(first_key.TENANT)
     if last in codes or len(codes) == 1:
-        return redirect("console:overview", tenant=last if last in codes else codes[0])
+        return redirect(name, tenant=last if last in codes else codes[0])
     return redirect("console:tenants")
 
 
@@ -50,6 +61,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 urls = [
     path("", home, name="home"),
+    path("billing", billing, name="own_billing"),
     path("tenants", tenants, name="tenants"),
     path("you", account, name="account"),
     *sessions.urls,

@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
-from billing.credits import grant
+from billing.credits import OWN_KINDS, grant
 from billing.models import LedgerEntry
 from billing.units import UNITS
 from console.staff_models import Grant
@@ -15,7 +15,7 @@ from console.staff_people import operator
 from console.staff_site import StaffAdmin, StaffForm
 from console.templatetags.console import credits
 
-KINDS = (LedgerEntry.Kind.PURCHASE, LedgerEntry.Kind.PROMOTIONAL, LedgerEntry.Kind.CORRECTION)
+KINDS = [kind for kind in LedgerEntry.Kind if kind not in OWN_KINDS]
 
 
 class GrantForm(StaffForm):

@@ -18,10 +18,11 @@ from billing.invoices import issue_credit_note
 from billing.limits import set_tenant_limits
 from billing.models import Account, Invoice, LedgerEntry, Plan, Price
 from billing.rows import django_rows
+from cacheservice.errors import InsufficientCredits
 from cacheservice.month_close import close_months
 from tests.billing_cast import at, book, book_ledger, new_tenant
 from tests.cast import ACTOR, new_key
-from tests.console_cast import Person, mails_to, new_person, visitor
+from tests.console_cast import Person, Visitor, mails_to, new_person, visitor
 from tests.processes import RunningServer
 from tests.receipts import receipt
 
@@ -49,6 +50,16 @@ def cells(page: str) -> list[str]:
     """The text of a page's table cells."""
     found = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.DOTALL)
     return [" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in found]
+
+
+def test_the_page_that_the_apis_errors_name_leads_to_ones_own(server: RunningServer) -> None:
+    person = new_person(Role.OWNER, new_tenant("free"))
+    [page] = re.findall(r"https?://\S+(?=\.$)", InsufficientCredits.of_balance(0, 1).message)
+    path = page.removeprefix(settings.PUBLIC_URL)
+    answer = visitor(server, person).get(path)
+    assert (answer.status_code, answer.headers["location"]) == (302, person.path("billing"))
+    signed_out = Visitor(server).get(path)
+    assert signed_out.headers["location"] == f"/console/account/login/?next={path}"
 
 
 def plain(text: str) -> str:

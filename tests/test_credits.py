@@ -286,7 +286,7 @@ def test_command_refuses(tenant: Tenant, arguments: list[str], message: str) -> 
 @pytest.mark.parametrize("key", ["monthly 2026-11", "invoice 2026-11"])
 def test_command_refuses_the_keys_of_the_services_own_bookings(tenant: Tenant, key: str) -> None:
     arguments = (tenant.name, "1.00", "--kind", "purchase", "--idempotency-key", key)
-    assert refusal(*arguments).startswith(f"--idempotency-key: '{key}' is how the service names its own bookings")
+    assert refusal(*arguments).startswith(f"idempotency key '{key}': that is how the service names its own bookings")
     assert ledger(tenant) == []
 
 

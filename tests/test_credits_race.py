@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from accounts.keys import rotate_api_key
 from accounts.models import APIKey, Tenant
@@ -121,7 +122,7 @@ def test_refusal_says_what_is_left_and_what_to_do(server: RunningServer) -> None
             assert (answer.status, answer.error_code()) == (402, "insufficient_credits")
             assert answer.error_message() == (
                 "The prepaid balance of 0.00 credits cannot pay for this hit, which costs 0.01: "
-                "add credits at /console/billing."
+                f"add credits at {settings.PUBLIC_URL}/console/billing."
             )
             assert b"secret" not in answer.body
             assert answer.header("etag") is answer.header("x-credits-charged") is None
@@ -196,7 +197,7 @@ def test_refusal_by_the_limit_says_so(server: RunningServer) -> None:
         assert answer.error_code() == "insufficient_credits"
         assert answer.error_message() == (
             "This API key has used 0.02 credits of its limit of 0.02 for this UTC month: "
-            "have the limit raised at /console/billing, or use another key."
+            f"have the limit raised at {settings.PUBLIC_URL}/console/billing, or use another key."
         )
         assert b"secret" not in answer.body
 

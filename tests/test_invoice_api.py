@@ -157,6 +157,7 @@ def test_invoice_as_csv_is_safe_in_a_spreadsheet(client: Client, key: Key) -> No
         "kind": "invoice",
         "month": "2025-08",
         "issued_at": first["issued_at"],
+        "corrects": "",
         "line": "cache_hits",
         "description": "Cache hits",
         "api_key_id": key.id,
@@ -170,7 +171,8 @@ def test_invoice_as_csv_is_safe_in_a_spreadsheet(client: Client, key: Key) -> No
         "amount_usd": "8.000000",
     }
     assert (total["line"], total["amount_usd"], total["api_key_id"]) == ("total", "8.00", "")
-    assert table(get(client, "/3?format=csv"))[0]["amount_usd"] == "-1.50", "a number is no formula"
+    note = table(get(client, "/3?format=csv"))[0]
+    assert (note["corrects"], note["amount_usd"]) == ("INV-0001", "-1.50"), "a number is no formula"
 
 
 @pytest.mark.parametrize("accept", ["application/pdf", "text/html, application/pdf;q=0.9, */*;q=0.8"])

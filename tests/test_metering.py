@@ -242,7 +242,7 @@ def test_batch_counts_as_its_operations_would_alone(client: Client, key: Key) ->
         200,
         400,
     ]
-    assert answer.header(CHARGED) is None
+    assert answer.header(CHARGED) == "0.03"
     expected = Used(hits=3, misses=2, writes=2, duplicates=1, deletes=1, units=3, saved=Decimal("1.0"))
     assert used(key.row.tenant_id) == expected
     assert balance(key.row.tenant_id) == GRANTED - 3
@@ -259,7 +259,9 @@ def test_batch_beyond_the_balance_pays_what_it_can(client: Client, server: Runni
     poor = new_key(prepaid_tenant(2))
     with Client(server.url, poor.token) as other:
         other.put("a", "secret")
-        results = other.batch([{"op": "get", "key": "a"}] * 4 + [{"op": "get", "key": "absent"}]).json()["results"]
+        answer = other.batch([{"op": "get", "key": "a"}] * 4 + [{"op": "get", "key": "absent"}])
+    results = answer.json()["results"]
+    assert answer.header(CHARGED) == "0.02"
     assert [result["status"] for result in results] == [200, 200, 402, 402, 200]
     assert "secret" not in json.dumps(results[2:])
     assert used(poor.row.tenant_id) == Used(hits=2, misses=1, writes=1, units=2, stored=len('"secret"'))

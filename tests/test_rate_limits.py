@@ -217,6 +217,9 @@ def test_no_more_than_the_limit_over_two_servers(server: RunningServer, django_s
         (200, lambda client: client.send("GET", "/api/v1/account")),
         (200, lambda client: client.send("GET", "/api/v1/usage")),
         (400, lambda client: client.send("GET", "/api/v1/usage?group_by=week")),
+        (405, lambda client: client.send("POST", "/api/v1/account")),
+        (405, lambda client: client.send("POST", "/api/v1/cache/a")),
+        (405, lambda client: client.send("GET", "/api/v1/batch")),
     ),
 )
 @pytest.mark.parametrize("by", ("server", "django_server"))
@@ -248,7 +251,8 @@ def test_refused_api_key_learns_of_no_limit(request: pytest.FixtureRequest, by: 
     with Client(request.getfixturevalue(by).url, key.token) as client:
         assert told(client.get("a")) == (100, 99)
         revoke_api_key(key.row, ACTOR)
-        for answer in (client.get("a"), client.list(), client.put("a", "x" * 200_000)):
+        wrong = client.send("DELETE", "/api/v1/account"), client.send("POST", "/api/v1/cache/a")
+        for answer in (*wrong, client.get("a"), client.list(), client.put("a", "x" * 200_000)):
             assert answer.status == 401
             assert [answer.header(name) for name in RATE_HEADERS] == [None] * 3
     assert used_of_window(key) == [(1,)]

@@ -153,6 +153,10 @@ def test_credits_are_granted_once_for_a_key(staff: Operator) -> None:
     assert row.actor.startswith("operator user-")
     for wrong in ({"credits": "0"}, {"credits": "-1"}, {"credits": "0.001"}, {"kind": "monthly"}, {"kind": "invoice"}):
         assert "errorlist" in staff.submit("/staff/console/grant/add/", **{**fields, "idempotency_key": "x", **wrong})
+    for taken in ("invoice 2099-11", "monthly 2099-11"):
+        told = staff.submit("/staff/console/grant/add/", **{**fields, "idempotency_key": taken})
+        assert "that is how the service names its own bookings" in told
+        assert not LedgerEntry.objects.filter(tenant_id=tenant.id, idempotency_key=taken).exists()
     assert staff.get(f"/staff/console/grant/{row.id}/delete/").status_code == 403
     assert staff.post(f"/staff/console/grant/{row.id}/change/", {"note": "rewritten"}).status_code == 403
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from django.conf import settings
 
 from billing.limits import set_api_key_limits, set_tenant_limits
 from cacheservice.entries.store import Stored
@@ -222,7 +223,7 @@ def test_refusal_names_the_bytes_and_leaves_the_old_value(server: RunningServer)
         assert (answer.status, answer.error_code()) == (402, "storage_quota_exceeded")
         assert answer.error_message() == (
             "value: it has 101 bytes, and the API key uses 60 of the 100 bytes that it is allowed: "
-            "delete entries, shorten their ttl, or have the quota raised at /console/billing."
+            f"delete entries, shorten their ttl, or have the quota raised at {settings.PUBLIC_URL}/console/billing."
         )
         after = client.get("a")
         assert (after.json()["value"], after.header("etag")) == ("x" * 58, etag)

@@ -23,7 +23,9 @@ async def answer(store: Store, caller: Caller, operations: list[msgspec.Raw], re
     for group in independent_groups([_parse(operation) for operation in operations]):
         results += await asyncio.gather(*(_result(store, caller, parsed, allowance, request_id) for parsed in group))
     rendered = [b'{"status":%d,"body":%s}' % (result.status, result.body) for result in results]
-    return Answer(200, (JSON,), b'{"results":[%s]}' % b",".join(rendered))
+    charged = sum(result.charge.units for result in results if result.charge is not None)
+    headers = (JSON, (b"x-credits-charged", items.credits_of(charged)))
+    return Answer(200, headers, b'{"results":[%s]}' % b",".join(rendered))
 
 
 def independent_groups(operations: list[Parsed]) -> Iterator[list[Parsed]]:

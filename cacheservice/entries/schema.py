@@ -139,6 +139,13 @@ _CHARGED = OpenApiParameter(
     response=[200, 304],
     description="On a hit: what it cost.",
 )
+_CHARGED_IN_ALL = OpenApiParameter(
+    "X-Credits-Charged",
+    {"type": "string", "pattern": r"^\d+\.\d\d$"},
+    OpenApiParameter.HEADER,
+    response=[200],
+    description="What the hits among the operations cost.",
+)
 _KEY = OpenApiParameter(
     "key",
     {"type": "string", "minLength": 1, "maxLength": requests.MAX_KEY_BYTES, "pattern": _NO_CONTROL},
@@ -339,6 +346,7 @@ run_batch = extend_schema(
     operation_id="run_batch",
     summary="Run up to 256 operations",
     description="As if sent one after the other, each with its own status; one failing does not undo the others.",
+    parameters=[_CHARGED_IN_ALL],
     request={"application/json": ref(BatchRequest)},
     responses=answers({200: (ref(BatchAnswer), "A result for each operation, in order.")}, 413, 415),
 )

@@ -4,13 +4,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.actors import operator, tenant_named
-from billing.credits import grant
+from billing.credits import OWN_KINDS, grant
 from billing.management.arguments import units
 from billing.models import Account, LedgerEntry
 from billing.units import credits
 
-OWN_KEYS = ("monthly ", "invoice ")
-KINDS = [kind.value for kind in (LedgerEntry.Kind.PURCHASE, LedgerEntry.Kind.PROMOTIONAL, LedgerEntry.Kind.CORRECTION)]
+KINDS = [kind.value for kind in LedgerEntry.Kind if kind not in OWN_KINDS]
 
 
 class Command(BaseCommand):
@@ -32,8 +31,6 @@ class Command(BaseCommand):
             )
         if not 1 <= len(key) <= 100:
             raise CommandError(f"--idempotency-key: it has {len(key)} characters; 1 to 100 are allowed.")
-        if key.startswith(OWN_KEYS):
-            raise CommandError(f"--idempotency-key: '{key}' is how the service names its own bookings; choose another.")
         if len(options["note"]) > 200:
             raise CommandError(f"--note: it has {len(options['note'])} characters; up to 200 are allowed.")
         try:
