@@ -137,6 +137,12 @@ async def _send(send: Send, answer: Answer, request_id: str, head: bool) -> None
         await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE_BYTES < len(body)})
 
 
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has hung up. Once a request: cut short, it leaves the next to say so of who is there."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _new_process() -> None:
     global _PROCESS
     _PROCESS = secrets.token_hex(4)

@@ -146,7 +146,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, hit: Hit | None, receive
     if hit is not None:
         await _send_hit(gateway, exchange, hit, send)
         return
-    gone = asyncio.ensure_future(_disconnected(receive))  # once: when cut short, the next may say so of who is there
+    gone = asyncio.ensure_future(http.disconnected(receive))
     try:
         await (_embed if embeddings.splits(exchange) else _fly)(gateway, exchange, gone, send)
     finally:
@@ -306,8 +306,3 @@ async def _deliver(gateway: Gateway, send: Send, exchange: Exchange, flight: Fli
         exchange.cache = CacheStatus.COALESCED
         return await _send_stored(gateway, exchange, begun, send, charged=not joined)  # who began the flight was
     return (await deliver(send, exchange, flight)).status
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -3,6 +3,7 @@
 The servers here live by a clock of the test's own, so that no minute ends while a test counts.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -188,6 +189,17 @@ def test_no_more_than_the_limit_over_two_servers(server: RunningServer, django_s
         statuses = Counter(status for each in pool.map(client, range(12)) for status in each)
     assert statuses == {200: 40, 429: 80}
     assert used(key.row.tenant_id).misses == 40
+
+
+def test_a_request_that_waits_for_a_fill_counts_once(server: RunningServer) -> None:
+    key = limited_key(100)
+    with Client(server.url, key.token) as holder, Client(server.url, key.token) as other, ThreadPoolExecutor(1) as pool:
+        lease = holder.get("a", "?lease=30").json()["lease"]
+        waiting = pool.submit(other.get, "a", "?lease=30&wait=20")
+        time.sleep(0.3)
+        holder.put("a", 1, headers={"x-cache-lease": lease})
+        assert waiting.result().json()["value"] == 1
+    assert used_of_window(key) == [(3,)]
 
 
 # Headers.

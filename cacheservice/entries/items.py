@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 from django.conf import settings
@@ -27,7 +27,7 @@ from cacheservice.errors import (
     TTLTooLong,
     Unavailable,
 )
-from cacheservice.http import JSON, Answer, BodyReader, Receive
+from cacheservice.http import JSON, Answer, BodyReader, Receive, disconnected
 
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
 SCOPES = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
@@ -69,13 +69,23 @@ async def read_body(
 
 
 async def answer(
-    store: Store, caller: Caller, method: str, escaped_key: bytes, query: bytes, headers: Headers, body: bytes
+    store: Store,
+    caller: Caller,
+    method: str,
+    escaped_key: bytes,
+    query: bytes,
+    headers: Headers,
+    body: bytes,
+    receive: Receive | None = None,
 ) -> Answer:
-    """The whole answer to one item request. Raises APIError."""
+    """The whole answer to one item request. Raises APIError.
+
+    `receive`, where nothing more is to come from it, tells whether the client is still there.
+    """
     try:
         key = requests.parse_key(escaped_key)
         if method == "GET":
-            return await _get(store, caller, key, query, headers)
+            return await _get(store, caller, key, query, headers, receive)
         if method == "HEAD":
             return await _head(store, caller, key, query)
         if method == "PUT":
@@ -92,7 +102,9 @@ async def answer(
         raise
 
 
-async def _get(store: Store, caller: Caller, key: str, query: bytes, headers: Headers) -> Answer:
+async def _get(
+    store: Store, caller: Caller, key: str, query: bytes, headers: Headers, receive: Receive | None
+) -> Answer:
     if not query:
         hit = await store.get(caller, key)
         return miss_answer(key) if hit is None else _hit_answer(key, hit, headers, raw=False)
@@ -101,7 +113,8 @@ async def _get(store: Store, caller: Caller, key: str, query: bytes, headers: He
     seconds, wait = requests.parse_lease(parameters)
     token: int | None = None
     if seconds:
-        outcome = await store.get_or_lease(caller, key, seconds=seconds, wait=wait)
+        gone = None if receive is None else partial(disconnected, receive)
+        outcome = await store.get_or_lease(caller, key, seconds=seconds, wait=wait, gone=gone)
         hit, token = (outcome, None) if isinstance(outcome, Hit) else (None, outcome)
     else:
         hit = await store.get(caller, key)

@@ -41,10 +41,10 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         if method in items.WITH_BODY:
             body = await items.read_body(entries, caller, items.SCOPES[method], bodies, receive, headers)
         try:
-            answer = await _answer(entries, caller, scope, headers, body)
+            answer = await _answer(entries, caller, scope, headers, body, receive)
         except AddressNeeded:
             caller = await caller_of(entries, scope, headers)
-            answer = await _answer(entries, caller, scope, headers, body)
+            answer = await _answer(entries, caller, scope, headers, body, receive)
         finally:
             bodies.release(body)
     except APIError as error:
@@ -65,7 +65,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
 
 
 async def _answer(
-    entries: Store, caller: Caller, scope: Scope, headers: dict[bytes, bytes], body: bytes
+    entries: Store, caller: Caller, scope: Scope, headers: dict[bytes, bytes], body: bytes, receive: Receive
 ) -> http.Answer:
-    escaped_key = scope["raw_path"][len(PREFIX) :]
-    return await items.answer(entries, caller, scope["method"], escaped_key, scope["query_string"], headers, body)
+    method, escaped_key, query = scope["method"], scope["raw_path"][len(PREFIX) :], scope["query_string"]
+    return await items.answer(entries, caller, method, escaped_key, query, headers, body, receive)

@@ -54,15 +54,28 @@ class Spot:
         self.waiters: deque[asyncio.Future[Fate]] = deque()
         self.users = 0
 
-    async def wait(self, seconds: float) -> Fate:
+    async def wait(self, seconds: float, gone: "asyncio.Future[None] | None") -> Fate:
+        """`gone` ends the wait too."""
         waiter: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
+
+        def leave(_: object) -> None:
+            _wake(waiter, Fate.OVER)
+
+        if gone is not None:
+            gone.add_done_callback(leave)
         try:
             async with asyncio.timeout(seconds):
                 return await waiter
         except TimeoutError:
-            return Fate.OVER
+            return Fate.OVER if waiter.cancelled() else waiter.result()
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.result() is Fate.FREE:  # told just before: the next one is to know
+                self.free()
+            raise
         finally:
+            if gone is not None:
+                gone.remove_done_callback(leave)
             if waiter in self.waiters:
                 self.waiters.remove(waiter)
 

@@ -7,7 +7,7 @@ One instance a server process, bound to its event loop. Item operations are gath
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -241,37 +241,65 @@ class Store:
         raise Unavailable("The entry is being replaced faster than it can be read: try again.")
 
     async def get_or_lease(
-        self, caller: Caller, key: str, *, seconds: int, wait: float, space: int = Space.TENANT
+        self,
+        caller: Caller,
+        key: str,
+        *,
+        seconds: int,
+        wait: float,
+        space: int = Space.TENANT,
+        gone: Callable[[], Awaitable[None]] | None = None,
     ) -> Hit | int | None:
         """The live entry; or a token, for which the caller shall fill it within `seconds`; or None: someone else holds
         the lease, and has not filled the entry within `wait` seconds.
 
-        Who waits counts as a miss, and as a hit once the entry is filled. Raises as `get`, and Forbidden.
+        `gone` returns when the client has left: then it waits no more, and a lease goes to those who are still there.
+        Who waits counts as a miss, and as a hit once the entry is filled, but once against the rate limit. Raises as
+        `get`, and Forbidden.
         """
         hit = await self.get(caller, key, space=space)
-        return hit or await self.lease_or_wait(caller, key, seconds=seconds, wait=wait, space=space)
+        return hit or await self.lease_or_wait(caller, key, seconds=seconds, wait=wait, space=space, gone=gone)
 
     async def lease_or_wait(
-        self, caller: Caller, key: str, *, seconds: int, wait: float, space: int = Space.TENANT
+        self,
+        caller: Caller,
+        key: str,
+        *,
+        seconds: int,
+        wait: float,
+        space: int = Space.TENANT,
+        gone: Callable[[], Awaitable[None]] | None = None,
     ) -> Hit | int | None:
         """`get_or_lease` after a `get` that missed."""
         deadline = self._waiting.now() + wait
-        with self._waiting.spot((caller.tenant_id, space, key)) as spot:
-            while True:
-                changes = spot.changes
-                outcome = await self._ask_for_lease(caller, space, key, seconds, spot, waits=wait > 0)
-                if isinstance(outcome, int):
-                    return outcome
-                if outcome is LeaseState.HELD and spot.changes == changes:  # else its end came before the answer
-                    left = deadline - self._waiting.now()
-                    fate = await spot.wait(left) if left > 0 else Fate.OVER
-                    if fate is Fate.OVER:
+        leaving: asyncio.Future[None] | None = None
+        try:
+            with self._waiting.spot((caller.tenant_id, space, key)) as spot:
+                while True:
+                    changes = spot.changes
+                    outcome = await self._ask_for_lease(caller, space, key, seconds, spot, waits=wait > 0)
+                    if isinstance(outcome, int):
+                        if leaving is None or not leaving.done():
+                            return outcome
+                        self._hand_back(caller, space, key, outcome)
                         return None
-                    if fate is Fate.FREE:
-                        continue
-                hit = await self.get(caller, key, space=space)
-                if hit is not None:
-                    return hit
+                    if outcome is LeaseState.HELD and spot.changes == changes:  # else its end came before the answer
+                        left = deadline - self._waiting.now()
+                        if left <= 0:
+                            return None
+                        if leaving is None and gone is not None:
+                            leaving = asyncio.ensure_future(gone())
+                        fate = await spot.wait(left, leaving)
+                        if fate is Fate.OVER:
+                            return None
+                        if fate is Fate.FREE:
+                            continue
+                    hit = await self.get(caller, key, space=space, requests=0)
+                    if hit is not None:
+                        return hit
+        finally:
+            if leaving is not None:
+                leaving.cancel()
 
     async def refund(self, charge: Charge) -> None:
         """Take back what was charged for a hit whose value was not given. Booked at once, or as soon as it can be."""
@@ -428,9 +456,18 @@ class Store:
                 return LeaseState.HELD
             lease = Lease(caller, space, key, seconds, waits=waits)
             changes = spot.changes
-            state: LeaseState = await self._run(lease)
+            try:
+                state: LeaseState = await self._run(lease)
+            except asyncio.CancelledError:  # it may be taken all the same
+                self._hand_back(caller, space, key, lease.token)
+                raise
             spot.known_held = waits and state is LeaseState.HELD and spot.changes == changes
             return lease.token if state is LeaseState.TAKEN else state
+
+    def _hand_back(self, caller: Caller, space: int, key: str, token: int) -> None:
+        """The lease, which nobody will use, behind whatever is under way for the key. Where that fails, it runs out."""
+        given_back = self._gatherer.submit(Delete(caller, space, key, NO_CONDITION, token))
+        given_back.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     async def _look(self, places: list[Place]) -> list[tuple[bool, bool]]:
         tenant_ids, spaces, keys = (list(column) for column in zip(*places, strict=True))

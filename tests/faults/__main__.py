@@ -128,10 +128,10 @@ def _run_tests(fault: Fault, seed: int, results: Path, log: Path) -> int:
 
 def _table(runs: list[Run], seed: int, jobs: int, minutes: float) -> str:
     """As the page has it."""
-    command = ["git", "log", "-1", "--format=%cs"]
-    date = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["git", "log", "-1", "--format=%h of %cs"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     lines = [
-        f"Last run: commit of {date}, seed {seed}; {minutes:.0f} minutes, {jobs} at once, {os.cpu_count()} cores.",
+        f"Last run: commit {commit}, seed {seed}; {minutes:.0f} minutes, {jobs} at once, {os.cpu_count()} cores.",
         "",
         "| what was tried | how often | what happened meanwhile | deviations | seconds |",
         "|---|---:|---|---:|---:|",
