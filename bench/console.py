@@ -19,7 +19,7 @@ RUNS = 15
 # Beside the pages' own first views: what searches, sorts or looks back far.
 MORE = {
     "overview": ("?range=24h", "?range=30d"),
-    "entries": ("?prefix=k99", "?sort=newest", "?sort=size", "?sort=expiry", "?sort=hits"),
+    "entries": ("?prefix=k99", f"?tag={entries.LAST_TAG}", "?sort=newest", "?sort=size", "?sort=expiry", "?sort=hits"),
     "usage": ("?group_by=day&range=30d", "?group_by=month"),
 }
 

@@ -17,6 +17,7 @@ BATCH = 256
 LOADERS = 4
 ATTEMPTS = 5
 STATEMENT = timedelta(milliseconds=5)  # from one of a hurried import to the next
+LAST_KEYS, LAST_TAG = "k99", "late"  # a hundredth of a million keys, which come after all others, have the tag
 VALUE_BYTES = 480  # random ones, twice that in hexadecimal: the value has 1 KB
 
 
@@ -98,8 +99,9 @@ def copy_entries(dsn: str, owner: Owner, count: int) -> None:
         cursor.execute(
             "insert into entry (tenant_id, space, key, value, data_key_version, size, tags, version, api_key_id, "
             "created_at, expires_at) "
-            "select %s, 0, key, value, 1, size, '{}', version, %s, created_at, expires_at from loaded",
-            [owner.tenant_id, owner.api_key_id],
+            "select %s, 0, key, value, 1, size, case when key like %s then array[%s] else '{}' end, version, %s, "
+            "created_at, expires_at from loaded",
+            [owner.tenant_id, f"{LAST_KEYS}%", LAST_TAG, owner.api_key_id],
         )
 
 

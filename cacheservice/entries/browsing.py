@@ -17,6 +17,9 @@ from cacheservice.entries.models import Space
 from cacheservice.errors import InvalidRequest
 
 MOST_SORTED = 5_000  # entries; found, counted and sorted in a few tens of milliseconds
+# By keys, those of a tag are found by the tag up to so many, for they may all stand at the end of the keys: a million
+# before them take half a second to pass over. Those of more are closer together.
+MOST_GATHERED = 50_000
 WALKED = ("key", "expiry", "hits")  # the orders with an index: docs/decisions/013
 
 
@@ -81,7 +84,9 @@ async def page(
     listing = f"{selection.digest()} {order}"
     at = Cursor.decode(cursor, listing) if cursor else None
     backwards = at is not None and at.backwards
-    gathered = matching is not None and (order != "key" or selection.tags != ())  # keys have their index in any case
+    gathered = matching is not None and order != "key"  # keys have their index in any case
+    if order == "key" and selection.tags:
+        gathered = matching is not None or await count_up_to(database, tenant_id, selection, MOST_GATHERED) is not None
     statement = list_sql.page(order, backwards=backwards, gathered=gathered, stats=True)
     begin = {"place": at.place if at else None, "version": at.version if at else None, "limit": limit}
     found = await database.rows(statement, {**selection.parameters(tenant_id), **begin})

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from accounts.policy import Permission, scope_for
 from cacheservice.authentication import caller_of, with_address
 from cacheservice.entries import batch, collection, items, requests, schema, store
 from cacheservice.entries.collection import Cursor, Selection
@@ -69,7 +70,7 @@ class ItemView(APIView):
 class CollectionView(APIView):
     """The tenant's entries, or the gateway's for it: a page of them, or the end of those that a filter selects."""
 
-    scopes = {"GET": "read", "DELETE": "delete"}
+    scopes = {"GET": scope_for(Permission.LIST_ENTRIES), "DELETE": scope_for(Permission.DELETE_ENTRIES)}
     http_method_names = ["get", "delete"]
 
     @schema.list_entries
