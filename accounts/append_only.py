@@ -16,8 +16,8 @@ class AppendOnlyQuerySet(models.QuerySet[Any]):
 
 
 class AppendOnlyModel(models.Model):
-    """A row that is never changed and never deleted. Its migration revokes the service's own right to; a superuser, as in
-    the local mode, is above privileges."""
+    """A row that is never changed and never deleted. Its migration revokes the service's own right to; a superuser, as
+    in the local mode, is above privileges."""
 
     objects = AppendOnlyQuerySet.as_manager()
 

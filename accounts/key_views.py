@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from accounts import key_answers, key_requests, key_schema, keys, networks, tokens
 from accounts.models import APIKey, Tenant
+from accounts.policy import Permission, scope_for
 from billing.limits import set_api_key_limits
 from cacheservice.addresses import client_address
 from cacheservice.authentication import caller_of
@@ -24,7 +25,7 @@ MOST, DEFAULT = 1000, 100  # keys on a page
 class APIKeysView(APIView):
     """The tenant's API keys."""
 
-    scopes = {"GET": "admin", "POST": "admin"}
+    scopes = {"GET": scope_for(Permission.SEE_API_KEYS), "POST": scope_for(Permission.MANAGE_API_KEYS)}
     http_method_names = ["get", "post"]
 
     @key_schema.list_keys
@@ -59,7 +60,10 @@ class APIKeysView(APIView):
 class APIKeyView(APIView):
     """One of them."""
 
-    scopes = {"GET": "admin", "PATCH": "admin", "DELETE": "admin"}
+    scopes = {
+        "GET": scope_for(Permission.SEE_API_KEYS),
+        **dict.fromkeys(("PATCH", "DELETE"), scope_for(Permission.MANAGE_API_KEYS)),
+    }
     http_method_names = ["get", "patch", "delete"]
 
     @key_schema.get_key
@@ -90,7 +94,7 @@ class APIKeyView(APIView):
 class APIKeyRotationView(APIView):
     """A new secret for one of them. A key may rotate itself: with an overlap of 0 this answer is its last one."""
 
-    scopes = {"POST": "admin"}
+    scopes = {"POST": scope_for(Permission.MANAGE_API_KEYS)}
     http_method_names = ["post"]
 
     @key_schema.rotate_key

@@ -3,8 +3,8 @@
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from accounts import audit_log, people_answers, people_requests, people_schema, policy, team, tokens
-from accounts.policy import Permission
+from accounts import audit_log, people_answers, people_requests, people_schema, team, tokens
+from accounts.policy import Permission, scope_for
 from cacheservice.authentication import caller_of
 from cacheservice.entries import requests
 from cacheservice.views import APIView, query_string, to_django
@@ -13,7 +13,7 @@ from cacheservice.views import APIView, query_string, to_django
 class MembersView(APIView):
     """The tenant's people."""
 
-    scopes = {"GET": policy.scope_for(Permission.SEE_TEAM)}
+    scopes = {"GET": scope_for(Permission.SEE_TEAM)}
     http_method_names = ["get"]
 
     @people_schema.list_members
@@ -25,7 +25,7 @@ class MembersView(APIView):
 class AuditView(APIView):
     """Who did what."""
 
-    scopes = {"GET": policy.scope_for(Permission.SEE_AUDIT)}
+    scopes = {"GET": scope_for(Permission.SEE_AUDIT)}
     http_method_names = ["get"]
 
     @people_schema.list_audit_events

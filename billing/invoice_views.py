@@ -6,6 +6,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from accounts.policy import Permission, scope_for
 from billing import documents, formats, invoice_answers, invoice_schema
 from cacheservice.authentication import caller_of
 from cacheservice.entries import requests, store
@@ -20,7 +21,7 @@ _LAST = 2**31 - 1  # above every number
 class InvoicesView(APIView):
     """The tenant's invoices and credit notes."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_BILLING)}
     http_method_names = ["get"]
 
     @invoice_schema.list_invoices
@@ -35,7 +36,7 @@ class InvoicesView(APIView):
 class InvoiceView(APIView):
     """One of them."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_BILLING)}
     http_method_names = ["get"]
 
     @invoice_schema.get_invoice
@@ -52,7 +53,7 @@ class InvoiceView(APIView):
 class InvoicePreviewView(APIView):
     """What the running month's invoice would say by now."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_BILLING)}
     http_method_names = ["get"]
 
     @invoice_schema.preview_invoice

@@ -6,6 +6,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from accounts.policy import Permission, scope_for
 from billing import account, usage, usage_answers, usage_requests, usage_schema
 from cacheservice.authentication import caller_of
 from cacheservice.entries import collection, requests, store
@@ -17,7 +18,7 @@ DEFAULT_TOP, MOST_TOP = 10, 100
 class UsageView(APIView):
     """What the tenant used, by UTC hour, day or month."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_USAGE)}
     http_method_names = ["get"]
 
     @usage_schema.get_usage
@@ -34,7 +35,7 @@ class UsageView(APIView):
 class TopEntriesView(APIView):
     """The live entries that were hit most, or that saved most."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_USAGE)}
     http_method_names = ["get"]
 
     @usage_schema.get_top_entries
@@ -50,7 +51,7 @@ class TopEntriesView(APIView):
 class AccountView(APIView):
     """The tenant's plan, credits, storage and prices, and the limits of the API key that asks."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_USAGE)}
     http_method_names = ["get"]
 
     @usage_schema.get_account

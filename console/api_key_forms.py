@@ -22,11 +22,11 @@ MOST_MB, MOST_CREDITS = MOST["storage_quota"] // MB, MOST["credit_limit"] // UNI
 NO_CONTROL = RegexValidator("[\x00-\x1f\x7f-\x9f]", "Leave out control characters, such as tabs.", inverse_match=True)
 
 SCOPE_HELP = {
-    "read": "Get and list entries; see usage, the account and invoices.",
+    "read": "Get and list entries; see usage, the account and what AI calls cost.",
     "write": "Store entries, and change their TTL and tags.",
     "delete": "Delete entries, one by one or many at once.",
     "gateway": "Call AI APIs through the gateway.",
-    "admin": "Create, change, rotate and revoke API keys.",
+    "admin": "API keys, members, audit log, invoices; the gateway's providers, budgets and prices.",
 }
 OVERLAPS = (
     (0, "Not at all: the former token stops working at once"),

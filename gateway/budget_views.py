@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from accounts import tokens
+from accounts.policy import Permission, scope_for
 from cacheservice.authentication import caller_of
 from cacheservice.entries import requests
 from cacheservice.errors import NotFound
@@ -14,7 +15,7 @@ from gateway import budget_answers, budget_requests, budget_schema, budget_setti
 class BudgetsView(APIView):
     """The tenant's budgets."""
 
-    scopes = {"GET": "read", "POST": "admin"}
+    scopes = {"GET": scope_for(Permission.SEE_GATEWAY), "POST": scope_for(Permission.MANAGE_GATEWAY)}
     http_method_names = ["get", "post"]
 
     @budget_schema.list_budgets
@@ -35,7 +36,7 @@ class BudgetsView(APIView):
 class BudgetView(APIView):
     """One of them."""
 
-    scopes = {"PATCH": "admin", "DELETE": "admin"}
+    scopes = dict.fromkeys(("PATCH", "DELETE"), scope_for(Permission.MANAGE_GATEWAY))
     http_method_names = ["patch", "delete"]
 
     @budget_schema.update_budget
@@ -62,7 +63,7 @@ class BudgetView(APIView):
 class PricesView(APIView):
     """The tenant's own prices."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_GATEWAY)}
     http_method_names = ["get"]
 
     @budget_schema.list_prices
@@ -74,7 +75,7 @@ class PricesView(APIView):
 class PriceView(APIView):
     """One of them."""
 
-    scopes = {"PUT": "admin", "DELETE": "admin"}
+    scopes = dict.fromkeys(("PUT", "DELETE"), scope_for(Permission.MANAGE_GATEWAY))
     http_method_names = ["put", "delete"]
 
     @budget_schema.put_price

@@ -7,6 +7,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from accounts import tokens
+from accounts.policy import Permission, scope_for
 from cacheservice.authentication import caller_of
 from cacheservice.entries import requests
 from cacheservice.errors import InvalidRequest, NotFound
@@ -18,7 +19,7 @@ from gateway.models import Provider
 class ProvidersView(APIView):
     """The tenant's providers."""
 
-    scopes = {"GET": "admin"}
+    scopes = {"GET": scope_for(Permission.MANAGE_GATEWAY)}
     http_method_names = ["get"]
 
     @provider_schema.list_providers
@@ -32,7 +33,7 @@ class ProvidersView(APIView):
 class ProviderView(APIView):
     """One of them."""
 
-    scopes = {"GET": "admin", "PUT": "admin", "DELETE": "admin"}
+    scopes = dict.fromkeys(("GET", "PUT", "DELETE"), scope_for(Permission.MANAGE_GATEWAY))
     http_method_names = ["get", "put", "delete"]
 
     @provider_schema.get_provider

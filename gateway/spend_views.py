@@ -4,6 +4,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from accounts.policy import Permission, scope_for
 from cacheservice.authentication import caller_of
 from cacheservice.views import APIView, query_string, to_django
 from gateway import spend, spend_answers, spend_requests, spend_schema
@@ -12,7 +13,7 @@ from gateway import spend, spend_answers, spend_requests, spend_schema
 class SpendView(APIView):
     """What the tenant spent and saved."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_GATEWAY)}
     http_method_names = ["get"]
 
     @spend_schema.get_spend
@@ -27,7 +28,7 @@ class SpendView(APIView):
 class SpendPromptsView(APIView):
     """The prompts that cost most."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": scope_for(Permission.SEE_GATEWAY)}
     http_method_names = ["get"]
 
     @spend_schema.get_prompts
