@@ -161,6 +161,7 @@ ACCOUNT_CHANGE_EMAIL = True
 ACCOUNT_CONFIRM_EMAIL_ON_GET = False
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # for changes of the address and of connected accounts; all else asks anyway
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[cacheservice] "
@@ -171,6 +172,7 @@ ACCOUNT_RATE_LIMITS = {
     "signup": "10/h/ip",
     "reset_password": "10/m/ip,3/10m/key",
     "reauthenticate": "5/m/user",
+    "manage_email": "10/m/user,20/h/ip",  # to change an unverified address tells whether another account has it
 }
 MFA_ADAPTER = "console.signing_in.MFAAdapter"
 MFA_FORMS = {

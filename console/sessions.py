@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts.models import User
+from console import reauthentication
 from console.access import recently_authenticated
 
 SEEN_SECONDS = 300  # how exact "last seen" is
@@ -52,4 +53,4 @@ def end(request: HttpRequest, session: int) -> HttpResponse:
     return redirect("usersessions_list")
 
 
-urls = [path("you/sessions/<int:session>/end", end, name="session-end")]
+urls = [path("you/sessions/<int:session>/end", end, name="session-end"), *reauthentication.urls]

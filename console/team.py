@@ -76,6 +76,7 @@ def transfer(request: MemberRequest, code: str) -> HttpResponse:
 
 
 @page(Permission.SEE_TEAM)
+@recently_authenticated
 def leave(request: MemberRequest) -> HttpResponse:
     consent = f"To leave, type the tenant's name: {request.tenant.name}"
     form = ConfirmForm(request.POST or None, text=request.tenant.name, consent=consent)
