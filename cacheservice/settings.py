@@ -231,7 +231,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "cacheservice.middleware.common_headers",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "cacheservice.static_files.Middleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -249,7 +249,11 @@ APPEND_SLASH = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True  # the few files of /docs are served from their packages; no collectstatic to forget
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "cacheservice.static_files.Storage"},
+}
+WHITENOISE_USE_FINDERS = True  # files are served from their packages; no collectstatic to forget
 WHITENOISE_ALLOW_ALL_ORIGINS = False  # CORS is off, for static files too
 TEMPLATES = [
     {

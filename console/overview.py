@@ -6,9 +6,8 @@ from django.urls import path
 from django.utils import timezone
 
 from accounts.policy import Permission
-from console import first_steps, overview_figures
+from console import alerts, first_steps, overview_figures
 from console.access import MemberRequest, page
-from console.alerts import open_alerts
 from console.first_run import PLACEHOLDER
 from console.ranges import RangeForm
 from console.snippets import snippets
@@ -17,7 +16,7 @@ from console.snippets import snippets
 @page(Permission.SEE_OVERVIEW)
 def index(request: MemberRequest) -> HttpResponse:
     form = RangeForm(request.GET, timezone.now())
-    context = {"form": form, "alerts": open_alerts(request.tenant.id)}
+    context = {"form": form, "alerts": alerts.shown(request.tenant.id, request.may)}
     if not form.is_valid():
         return render(request, "console/overview.html", context, status=400)
     figures = overview_figures.read(request.tenant.id, form.chosen, entries=request.may(Permission.LIST_ENTRIES))

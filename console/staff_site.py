@@ -29,6 +29,9 @@ class StaffAdmin(_ModelAdmin):
     list_per_page = 50
     show_full_result_count = False
 
+    class Media:
+        css = {"all": ["console/staff.css"]}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

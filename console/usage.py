@@ -8,8 +8,10 @@ from django.utils import timezone
 from accounts.policy import Permission
 from cacheservice.errors import InvalidRequest
 from cacheservice.views import to_django
-from console import usage_reports
+from console import first_steps, usage_reports
 from console.access import MemberRequest, page
+from console.first_run import PLACEHOLDER
+from console.snippets import snippets
 from console.usage_forms import UsageForm
 
 
@@ -22,6 +24,9 @@ def index(request: MemberRequest) -> HttpResponse:
         shown = usage_reports.read(request.tenant.id, form.question(), request.GET.get("page"))
     except InvalidRequest:
         return _too_long(request, form)
+    if not shown.used and not form.split and not first_steps.of(request.tenant).written:
+        code = snippets(f"{request.scheme}://{request.get_host()}", PLACEHOLDER)
+        return render(request, "console/usage_empty.html", {"form": form, "shown": shown, "snippets": code})
     return render(request, "console/usage.html", {"form": form, "shown": shown})
 
 

@@ -49,6 +49,11 @@ class Shown(NamedTuple):
     more_parts: int  # how many there are beside them
     page: "Page[Line]"  # the latest period first
 
+    @property
+    def used(self) -> bool:
+        """Whether anything was counted or stored in the range."""
+        return any(self.total.counts)
+
 
 def read(tenant_id: int, question: Question, page: str | None) -> Shown:
     """`page` is a number; for what is none the nearest page is shown. Raises InvalidRequest for too many rows."""

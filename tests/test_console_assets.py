@@ -5,9 +5,11 @@ import hashlib
 import re
 from pathlib import Path
 
+import httpx
+import pytest
 from django.contrib.staticfiles import finders
 
-from tests.processes import ROOT
+from tests.processes import ROOT, RunningServer
 
 CONSOLE = ROOT / "console" / "static" / "console"
 MOST_BYTES = 150_000
@@ -41,3 +43,45 @@ def test_no_template_loads_from_elsewhere_or_holds_script_or_style() -> None:
         assert not re.search(r"\son[a-z]+=|\sstyle=|<style", text), path
         for script in re.findall(r"<script[^>]*>", text):
             assert "src=" in script or 'type="application/json"' in script, (path, script)
+
+
+@pytest.mark.parametrize("page", ["/console/account/login/", "/docs"])
+def test_files_are_kept_for_good_and_come_compressed(server: RunningServer, page: str) -> None:
+    """Under names with their hash, and as they are in the repository or package. The page itself is not compressed."""
+    shown = httpx.get(server.url + page)
+    assert "content-encoding" not in shown.headers
+    paths = re.findall(r'(?:src|href)="(/static/[^"#]+)', shown.text)
+    assert len(paths) >= 4
+    for path in paths:
+        found = re.fullmatch(r"/static/(.+)\.([0-9a-f]{12})(\.\w+)", path)
+        assert found, path
+        original = Path(str(finders.find(found[1] + found[3]))).read_bytes()
+        for encoding in ("gzip, br", "identity"):
+            answer = httpx.get(server.url + path, headers={"accept-encoding": encoding})
+            assert (answer.status_code, answer.content) == (200, original), path
+            assert answer.headers["cache-control"] == "max-age=31536000, public, immutable"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            if found[3] in (".css", ".js", ".svg"):
+                assert answer.headers["vary"] == "Accept-Encoding"
+                assert answer.headers.get("content-encoding", "identity") == encoding.partition(",")[0]
+                assert re.match("text/(css|javascript)|image/svg", answer.headers["content-type"])
+
+
+def test_file_of_another_version_comes_and_is_not_kept(server: RunningServer) -> None:
+    """In an upgrade a page may come from one server and its files from the next."""
+    for name in ("console.css", "console.0123456789ab.css"):
+        answer = httpx.get(f"{server.url}/static/console/{name}")
+        assert (answer.status_code, answer.content) == (200, (CONSOLE / "console.css").read_bytes())
+        assert answer.headers["cache-control"] == "max-age=60, public"
+    assert httpx.get(f"{server.url}/static/console/nothing.0123456789ab.css").status_code == 404
+    assert httpx.head(f"{server.url}/static/console/console.css").status_code == 200
+
+
+def test_files_that_are_asked_for_without_a_body(server: RunningServer) -> None:
+    [path] = re.findall(
+        r'href="(/static/console/console[^"]+css)"', httpx.get(f"{server.url}/console/account/login/").text
+    )
+    headed = httpx.head(server.url + path)
+    assert (headed.status_code, headed.content) == (200, b"")
+    changed = httpx.get(server.url + path, headers={"if-modified-since": headed.headers["last-modified"]})
+    assert (changed.status_code, changed.headers["cache-control"]) == (304, headed.headers["cache-control"])

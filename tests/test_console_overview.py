@@ -8,15 +8,16 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import random_id
-from accounts.policy import Role
+from accounts.policy import Role, allows
 from billing import usage
 from billing.models import Account
 from cacheservice.entries.models import Entry, EntryStats, Space
-from console import charts
+from console import alerts, charts
 from console.charts import Series
 from console.models import Alert
-from tests.console_cast import Person, new_person
+from tests.console_cast import Person, new_person, visitor
 from tests.console_pages import get, queries
+from tests.processes import RunningServer
 from tests.usage_cast import Event, write_receipts, write_rollups
 
 KEY = 11
@@ -202,3 +203,51 @@ def test_alerts_stand_first(person: Person) -> None:
     text = get(person, "").content.decode()
     assert text.index("Few credits") < text.index("Hit ratio")
     assert "&lt;b&gt;12&lt;/b&gt;" in text
+
+
+def new_alert(person: Person, kind: str, subject: str = "", text: str = "Text.") -> Alert:
+    return Alert.objects.create(
+        tenant_id=person.tenant.id, kind=kind, subject=subject, level="bad", title=f"Of {kind}", text=text
+    )
+
+
+@pytest.mark.parametrize("role", Role)
+def test_alerts_lead_only_where_the_role_may_go(role: str, person: Person, server: RunningServer) -> None:
+    new_entry(person, "a/b&c", 1, "1")
+    version = Entry.objects.get(tenant_id=person.tenant.id, key="a/b&c").version
+    for kind in Alert.Kind:
+        new_alert(person, kind, str(version) if kind == Alert.Kind.ENTRY else "")
+    member = new_person(role, person.tenant)
+    shown = get(member, "").context["alerts"]
+    assert len(shown) == len(Alert.Kind) == len(alerts.NEEDED)
+    for alert in shown:
+        allowed = allows(role, alerts.NEEDED[alert.title.removeprefix("Of ")])
+        assert bool(alert.url) == allowed, alert
+        if alert.url:
+            assert visitor(server, member).get(alert.url).status_code == 200, alert.url
+
+
+def test_alert_of_an_entry_leads_to_it_and_names_it_to_who_may_list_entries(person: Person) -> None:
+    new_entry(person, "secret/<name>", 1, "1")
+    version = Entry.objects.get(tenant_id=person.tenant.id, key="secret/<name>").version
+    new_alert(person, Alert.Kind.ENTRY, str(version), "Its key is secret/<name>. It was changed.")
+    viewer = get(new_person(Role.VIEWER, person.tenant), "").content.decode()
+    assert "Its key is secret/&lt;name&gt;" in viewer
+    assert "entries/open?key=secret%2F%3Cname%3E" in viewer
+    billing = get(new_person(Role.BILLING, person.tenant), "").content.decode()
+    assert "Of entry" in billing
+    assert "Whoever may list entries" in billing
+    assert "secret/" not in billing
+    assert ">Look<" not in billing
+
+
+@pytest.mark.parametrize("space", [Space.GATEWAY, None])
+def test_alert_of_an_entry_without_a_page_leads_nowhere(space: int | None, person: Person) -> None:
+    """The gateway's entries have none, and one that is gone by now has none any more."""
+    version = random_id()
+    if space is not None:
+        new_entry(person, "of the gateway", 1, "1", space=space)
+        version = Entry.objects.get(tenant_id=person.tenant.id, key="of the gateway").version
+    new_alert(person, Alert.Kind.ENTRY, str(version))
+    [alert] = get(person, "").context["alerts"]
+    assert (alert.url, alert.text) == ("", "Text.")

@@ -201,3 +201,29 @@ def test_empty_splits_say_what_to_do() -> None:
     person = new_person(Role.VIEWER)
     assert "Write entries with tags" in get(person, "usage?by=tag").content.decode()
     assert "Nothing was read, written or stored" in get(person, "usage?by=api_key").content.decode()
+
+
+@pytest.mark.parametrize("query", ["", "?range=24h", "?group_by=month"])
+def test_new_tenant_is_told_what_to_do(query: str) -> None:
+    """As on the overview, and neither an empty chart nor rows of nothing."""
+    person = new_person()
+    text = get(person, f"usage{query}").content.decode()
+    assert "No requests yet" in text
+    assert "curl -X PUT" in text
+    for page in ("start", "keys"):
+        assert f'href="{person.path(page)}"' in text
+    assert "data-chart" not in text
+    assert "<table" not in text
+
+
+def test_time_without_use_offers_a_longer_one(person: Person) -> None:
+    text = get(person, "usage?range=custom&start=2023-01-01T00:00&end=2023-02-01T00:00").content.decode()
+    assert "No requests in this time" in text
+    assert "data-chart" not in text
+    assert "<table" not in text
+
+
+def test_time_in_which_something_was_only_stored_has_its_table(person: Person) -> None:
+    text = get(person, "usage?range=custom&start=2024-04-01T00:00&end=2024-05-01T00:00").content.decode()
+    assert "<table" in text
+    assert "1.0 KB" in text

@@ -91,7 +91,7 @@ def client(proxy: RunningProxy, key: Key) -> Iterator[ThroughTLS]:
     [
         ("deploy/Caddyfile", r"^\s*keepalive (\d+)s$"),
         ("deploy/nginx/cacheservice.conf", r"^\s*keepalive_timeout (\d+)s;$"),
-        ("clients/python/src/cacheservice_client/transport.py", r"^_IDLE_SECONDS = (\d+)$"),
+        ("clients/python/src/cacheservice_client/transport.py", r"^_IDLE_SECONDS = (\d+)\b"),
     ],
 )
 def test_idle_connections_are_closed_before_the_server_closes_them(path: str, keeps: str) -> None:

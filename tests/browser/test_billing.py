@@ -1,5 +1,6 @@
 """Billing in a browser: the running month, an invoice and its files, the ledger, prices, asking for credits."""
 
+import base64
 from decimal import Decimal
 
 import pytest
@@ -8,12 +9,13 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.policy import Role
-from billing import credits
+from billing import credits, limits
 from billing.invoices import issue_credit_note
 from cacheservice.month_close import close_months
 from tests.billing_cast import at, book, new_api_key, new_tenant
 from tests.browser.conftest import ARTEFACTS, sign_in
-from tests.cast import ACTOR
+from tests.cast import ACTOR, new_key
+from tests.client import Client
 from tests.console_cast import Person, new_person
 from tests.processes import RunningServer
 from tests.receipts import receipt
@@ -81,3 +83,52 @@ def test_asking_for_credits(page: Page, server: RunningServer, problems: list[st
     look_at(page, "billing-request")
     page.get_by_role("button", name="Send the request").click()
     expect(page.get_by_role("status").filter(has_text="Your request is on its way")).to_be_visible()
+
+
+def drawn(page: Page, x: float, y: float) -> str:
+    """The colour there: what a bar's parts are styled as, no script can ask."""
+    picture = page.screenshot(clip={"x": int(x), "y": int(y), "width": 1, "height": 1})
+    reader = page.context.new_page()
+    colour: str = reader.evaluate(
+        """async picture => {
+          const image = new Image();
+          image.src = `data:image/png;base64,${picture}`;
+          await image.decode();
+          const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+          canvas.drawImage(image, 0, 0);
+          return `rgb(${[...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).join(", ")})`;
+        }""",
+        base64.b64encode(picture).decode(),
+    )
+    reader.close()
+    return colour
+
+
+@pytest.mark.parametrize(("stored", "colour"), [(10, "--accent"), (80, "--warn"), (97, "--bad")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_meters_turn_amber_and_red(page: Page, server: RunningServer, scheme: str, stored: int, colour: str) -> None:
+    """As they are drawn: of the tenant's quota under Billing, and of an API key's on its page."""
+    owner = new_person()
+    api_key = new_key(owner.tenant)
+    limits.set_tenant_limits(owner.tenant, storage_quota=10_000, actor=ACTOR)
+    limits.set_api_key_limits(api_key.row, storage_quota=10_000, actor=ACTOR)
+    with Client(server.url, api_key.token) as api:
+        api.put_raw("key", b"x" * stored * 100, "text/plain")
+    sign_in(page.context, server, owner)
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    for path in ("billing", f"keys/{api_key.id}"):
+        page.goto(owner.path(path))
+        meter = page.get_by_role("progressbar").first
+        assert meter.get_attribute("value") == str(stored * 100)
+        wanted = page.evaluate(
+            """name => {
+              const probe = document.body.appendChild(document.createElement("i"));
+              probe.style.color = `var(${name})`;
+              return getComputedStyle(probe).color;
+            }""",
+            colour,
+        )
+        meter.scroll_into_view_if_needed()
+        box = meter.bounding_box()
+        assert box
+        assert drawn(page, box["x"] + 5, box["y"] + box["height"] / 2) == wanted, path

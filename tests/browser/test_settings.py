@@ -5,7 +5,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from accounts.models import Tenant
-from console.models import Delivery
+from accounts.policy import Role
+from console.models import AlertSettings, Delivery
 from tests.browser.conftest import ARTEFACTS, sign_in
 from tests.console_cast import new_person
 from tests.processes import RunningServer
@@ -84,3 +85,22 @@ def test_a_deletion_is_asked_for_announced_and_taken_back(
     expect(page.get_by_text("The tenant stays: its deletion is cancelled.")).to_be_visible()
     expect(banner).to_have_count(0)
     assert Tenant.objects.get(pk=owner.tenant.pk).deletion_at is None
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_who_may_not_set_the_webhook_sees_it_without_its_query(page: Page, server: RunningServer, width: int) -> None:
+    """It may hold a token, which the audit log leaves out too."""
+    developer = new_person(Role.DEVELOPER)
+    url = "https://hooks.example.com/alerts?token=s3cret"
+    AlertSettings.objects.create(tenant=developer.tenant, webhook_url=url)
+    sent = {"tenant": developer.tenant, "event": "test", "content": {}, "outcome": "it answered 200", "attempts": 1}
+    Delivery.objects.create(channel="webhook", address=url, next_attempt_at=None, **sent)
+    Delivery.objects.create(channel="email", address="what?@example.com", next_attempt_at=None, **sent)
+    sign_in(page.context, server, developer)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(developer.path("settings"))
+    assert "s3cret" not in page.content()
+    expect(page.get_by_text("https://hooks.example.com/alerts").first).to_be_visible()
+    sent_to = page.get_by_role("region", name="Latest messages")
+    for shown in ("https://hooks.example.com/alerts", "what?@example.com", "It answered 200"):
+        expect(sent_to.get_by_text(shown).filter(visible=True).first).to_be_visible()

@@ -1,8 +1,6 @@
 // What the console's pages do in the browser. Every behaviour hangs on a data attribute; pages hold no script.
 "use strict";
 
-document.documentElement.classList.add("js");
-
 const csrfToken = () => document.querySelector('meta[name="csrf-token"]').content;
 
 document.addEventListener("htmx:configRequest", (event) => {
@@ -52,13 +50,16 @@ document.addEventListener("click", (event) => {
   }
 });
 
-// data-confirm="text": the form's submit button works once the field holds exactly that text.
+// data-confirm="text": the form's submit button works once the field holds exactly that text. The server compares too.
+function confirmed(field) {
+  field.form.querySelector('[type="submit"]').disabled = field.value !== field.dataset.confirm;
+}
 document.addEventListener("input", (event) => {
   const field = event.target.closest("[data-confirm]");
-  if (!field) return;
-  const button = field.form.querySelector('[type="submit"]');
-  button.disabled = field.value !== field.dataset.confirm;
+  if (field) confirmed(field);
 });
+// When the page is shown, and not earlier: by then the browser has put back what was typed before.
+window.addEventListener("pageshow", () => document.querySelectorAll("[data-confirm]").forEach(confirmed));
 
 // data-submit: a choice that sends its form at once.
 document.addEventListener("change", (event) => {
