@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts import audit, tokens
 from accounts.models import Invitation, Membership, User
 from accounts.policy import Role
-from accounts.team import Refused, Team
+from accounts.team import AdminKey, NotAllowed, Refused, Team
 
 LIFETIME = timedelta(days=7)
 MOST_OPEN = 50  # of a tenant at a time
@@ -54,11 +54,11 @@ def sent_at(invitation: Invitation) -> datetime:
 
 
 @transaction.atomic
-def invite(acting: Membership, email: str, role: str) -> Invitation:
+def invite(acting: Membership | AdminKey, email: str, role: str) -> Invitation:
     """The invitation, to be sent once this is committed."""
     team, email, now = Team(acting), email.strip().lower(), timezone.now()
     team.require_manageable(role)
-    _require_verified(team.acting.user)
+    _require_verified(acting)
     if role == Role.OWNER:
         raise Refused(
             "Nobody is invited as an owner: invite them as an admin, and make them an owner once they are in."
@@ -74,18 +74,22 @@ def invite(acting: Membership, email: str, role: str) -> Invitation:
     if made.filter(created_at__gt=now - timedelta(days=1)).count() >= MOST_A_DAY:
         raise Refused(f"{MOST_A_DAY} invitations were made within a day, which is the most: go on tomorrow.")
     invitation = Invitation.objects.create(
-        tenant_id=acting.tenant_id, email=email, role=role, invited_by=team.acting.user, expires_at=now + LIFETIME
+        tenant_id=acting.tenant_id,
+        email=email,
+        role=role,
+        invited_by=None if isinstance(acting, AdminKey) else acting.user,
+        expires_at=now + LIFETIME,
     )
     team.record("invitation.create", email, role=role)
     return invitation
 
 
 @transaction.atomic
-def renew(acting: Membership, id: int) -> Invitation:
+def renew(acting: Membership | AdminKey, id: int) -> Invitation:
     """The invitation with a new term, to be sent again once this is committed."""
     team, invitation = Team(acting), _locked(acting.tenant_id, id)
     team.require_manageable(invitation.role)
-    _require_verified(team.acting.user)
+    _require_verified(acting)
     if timezone.now() < sent_at(invitation) + SEND_AGAIN_AFTER:
         minutes = SEND_AGAIN_AFTER.seconds // 60
         raise Refused(f"It was sent to {invitation.email} just now: wait {minutes} minutes before you send it again.")
@@ -96,7 +100,7 @@ def renew(acting: Membership, id: int) -> Invitation:
 
 
 @transaction.atomic
-def withdraw(acting: Membership, id: int) -> Invitation:
+def withdraw(acting: Membership | AdminKey, id: int) -> Invitation:
     team, invitation = Team(acting), _locked(acting.tenant_id, id)
     team.require_manageable(invitation.role)
     invitation.withdrawn_at = timezone.now()
@@ -131,10 +135,13 @@ def accept(invitation: Invitation, user: User) -> Membership:
     return membership
 
 
-def _require_verified(user: User) -> None:
+def _require_verified(acting: Membership | AdminKey) -> None:
     """Nobody sends mails to strangers from here before it is known who they are."""
-    if not EmailAddress.objects.filter(user=user, verified=True).exists():
-        raise Refused(
+    if isinstance(acting, AdminKey):
+        if not acting.verified:
+            raise NotAllowed("First an owner of the tenant has to verify their e-mail address, then invite others.")
+    elif not EmailAddress.objects.filter(user_id=acting.user_id, verified=True).exists():
+        raise NotAllowed(
             "First verify your own e-mail address: open the link in the mail that you got, then invite others."
         )
 

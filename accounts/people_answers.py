@@ -58,6 +58,10 @@ def members(found: Iterable[Membership]) -> Answer:
     return _json(Members([_member(each) for each in found]))
 
 
+def member(found: Membership) -> Answer:
+    return _json(_member(found))
+
+
 def audit_page(events: Sequence[AuditEvent], next_cursor: str | None) -> Answer:
     return _json(AuditPage([_event(each) for each in events], next_cursor), csvs.VARY)
 

@@ -3,7 +3,11 @@
 Each change locks all of the tenant's memberships first, so that changes come one after the other: whoever makes one is
 judged by the role they have then, and of two last owners who leave at the same moment one cannot. Everything
 raises Refused, which says what to do instead, and then changes nothing.
+
+Who acts is a member, or an API key with the scope `admin`, which may what an admin may: never what only owners may.
 """
+
+from typing import NamedTuple
 
 from allauth.mfa.models import Authenticator
 from django.db import transaction
@@ -21,16 +25,32 @@ class Refused(ValueError):
     """The change is not allowed. The message is for who asked for it."""
 
 
+class NotAllowed(Refused):
+    """Not to who asked for it; somebody else may."""
+
+
+class AdminKey(NamedTuple):
+    """An API key with the scope `admin`, as who acts."""
+
+    tenant_id: int
+    name: str  # as the audit log has it
+    verified: bool  # whether an owner of the tenant is known by a verified address, or the operator made the tenant
+
+
 class Team:
     """A tenant's members, locked until the transaction ends, and the one who acts."""
 
-    def __init__(self, acting: Membership) -> None:
+    def __init__(self, acting: Membership | AdminKey) -> None:
         """Raises Refused where the one who acts is no member any more."""
+        self.tenant_id = acting.tenant_id
         locked = Membership.objects.filter(tenant_id=acting.tenant_id).order_by("id").select_for_update(of=("self",))
         self.members = {each.id: each for each in locked.select_related("user")}
-        if acting.id not in self.members:
+        if isinstance(acting, AdminKey):
+            self.role, self.actor = Role.ADMIN, acting.name
+        elif acting.id in self.members:
+            self.role, self.actor = Role(self.members[acting.id].role), self.members[acting.id].user.email
+        else:
             raise Refused("You are no longer a member of this tenant.")
-        self.acting = self.members[acting.id]
 
     def member(self, id: int) -> Membership:
         if id not in self.members:
@@ -38,14 +58,14 @@ class Team:
         return self.members[id]
 
     def require(self, permission: Permission) -> None:
-        if not policy.allows(self.acting.role, permission):
-            raise Refused(f"Your role, {self.acting.get_role_display()}, may not {permission.label}.")
+        if not policy.allows(self.role, permission):
+            raise NotAllowed(f"Your role, {self.role.label}, may not {permission.label}.")
 
     def require_manageable(self, role: str) -> None:
         """Whether the one who acts may give the role, or take it away."""
         self.require(Permission.MANAGE_TEAM)
-        if role not in policy.manageable(self.acting.role):
-            raise Refused("Only an owner may make, change or remove owners: ask one of them.")
+        if role not in policy.manageable(self.role):
+            raise NotAllowed("Only an owner may make, change or remove owners: ask one of them.")
 
     def require_another_owner(self, than: Membership) -> None:
         if than.role == Role.OWNER and not any(
@@ -54,7 +74,7 @@ class Team:
             raise Refused(_LAST_OWNER)
 
     def record(self, action: str, target: str, **details: str) -> None:
-        audit.record(self.acting.tenant_id, self.acting.user.email, action, target, **details)
+        audit.record(self.tenant_id, self.actor, action, target, **details)
 
 
 def members(tenant_id: int) -> QuerySet[Membership]:
@@ -65,7 +85,7 @@ def members(tenant_id: int) -> QuerySet[Membership]:
 
 
 @transaction.atomic
-def change_role(acting: Membership, member_id: int, role: str) -> Membership:
+def change_role(acting: Membership | AdminKey, member_id: int, role: str) -> Membership:
     team = Team(acting)
     member, former = team.member(member_id), team.member(member_id).role
     team.require_manageable(former)
@@ -79,7 +99,7 @@ def change_role(acting: Membership, member_id: int, role: str) -> Membership:
 
 
 @transaction.atomic
-def remove(acting: Membership, member_id: int) -> Membership:
+def remove(acting: Membership | AdminKey, member_id: int) -> Membership:
     """The member as they were; they have no access from the commit on, for every page asks for the membership."""
     team = Team(acting)
     member = team.member(member_id)
@@ -93,9 +113,10 @@ def remove(acting: Membership, member_id: int) -> Membership:
 @transaction.atomic
 def leave(acting: Membership) -> None:
     team = Team(acting)
-    team.require_another_owner(than=team.acting)
-    _delete(team.acting)
-    team.record("member.leave", team.acting.user.email, role=team.acting.role)
+    leaving = team.member(acting.id)
+    team.require_another_owner(than=leaving)
+    _delete(leaving)
+    team.record("member.leave", leaving.user.email, role=leaving.role)
 
 
 @transaction.atomic
@@ -104,10 +125,10 @@ def transfer_ownership(acting: Membership, member_id: int) -> Membership:
     team = Team(acting)
     team.require(Permission.OWN)
     member, former = team.member(member_id), team.member(member_id).role
-    if member.id == team.acting.id or former == Role.OWNER:
+    if member.id == acting.id or former == Role.OWNER:
         raise Refused("They are an owner already: choose another member.")
     _set_role(member, Role.OWNER)
-    _set_role(team.acting, Role.ADMIN)
+    _set_role(team.member(acting.id), Role.ADMIN)
     team.record("tenant.transfer_ownership", member.user.email, former=former)
     return member
 

@@ -11,6 +11,7 @@
     ├── NotFound               404 not_found
     ├── MethodNotAllowed       405 method_not_allowed
     ├── LeaseLost              409 lease_lost
+    ├── Conflict               409 conflict
     ├── PreconditionFailed     412 precondition_failed
     ├── ValueTooLarge          413 value_too_large
     ├── UnsupportedMediaType   415 unsupported_media_type
@@ -150,6 +151,12 @@ class LeaseLost(APIError):
             "X-Cache-Lease: this lease has expired, was used or was voided; nothing was written. "
             "Get the entry again: someone else may have filled it."
         )
+
+
+class Conflict(APIError):
+    """There is such a thing already, or there are too many of what is to be made. Nothing is changed."""
+
+    status, code = 409, "conflict"
 
 
 class PreconditionFailed(APIError):

@@ -14,6 +14,7 @@ from accounts import key_schema, people_schema
 from billing import invoice_schema, usage_schema
 from cacheservice.entries import schema
 from cacheservice.views import safe_methods
+from console import settings_schema, team_schema
 from gateway import budget_schema, provider_schema, spend_schema
 
 COMPONENTS = (
@@ -22,6 +23,8 @@ COMPONENTS = (
     *invoice_schema.COMPONENTS,
     *key_schema.COMPONENTS,
     *people_schema.COMPONENTS,
+    *team_schema.COMPONENTS,
+    *settings_schema.COMPONENTS,
     *provider_schema.COMPONENTS,
     *budget_schema.COMPONENTS,
     *spend_schema.COMPONENTS,
@@ -69,7 +72,7 @@ def document() -> dict[str, Any]:
 def finish(result: dict[str, Any], generator: SchemaGenerator, **kwargs: Any) -> dict[str, Any]:
     """drf-spectacular's postprocessing hook: the structs' schemas, HEAD, and how to authenticate."""
     _, schemas = msgspec.json.schema_components(COMPONENTS, ref_template="#/components/schemas/{name}")
-    for changes in ("PatchBody", "UpdateAPIKey", "UpdateBudget"):
+    for changes in ("PatchBody", "UpdateAPIKey", "UpdateBudget", "UpdateSettings", "UpdateAlerts"):
         schemas[changes]["minProperties"] = 1
     result["components"] = {"schemas": schemas, "securitySchemes": SECURITY}
     result["security"] = [{name: []} for name in SECURITY]

@@ -9,6 +9,8 @@ from billing.invoice_views import InvoicePreviewView, InvoicesView, InvoiceView
 from billing.usage_views import AccountView, TopEntriesView, UsageView
 from cacheservice import metrics_page, openapi, views
 from cacheservice.entries.views import BatchView, CollectionView, ItemView
+from console.settings_views import SettingsView, WebhookRotationView, WebhookTestView, WebhookView
+from console.team_views import InvitationSendingView, InvitationsView, InvitationView, MemberView
 from gateway.budget_views import BudgetsView, BudgetView, PricesView, PriceView
 from gateway.provider_views import ProvidersView, ProviderView
 from gateway.spend_views import SpendPromptsView, SpendView
@@ -27,6 +29,14 @@ urlpatterns = [
     path("api/v1/keys/<str:id>", APIKeyView.as_view(), name="api-key"),
     path("api/v1/keys/<str:id>/rotate", APIKeyRotationView.as_view(), name="api-key-rotation"),
     path("api/v1/members", MembersView.as_view(), name="members"),
+    path("api/v1/members/<str:id>", MemberView.as_view(), name="member"),
+    path("api/v1/invitations", InvitationsView.as_view(), name="invitations"),
+    path("api/v1/invitations/<str:id>", InvitationView.as_view(), name="invitation"),
+    path("api/v1/invitations/<str:id>/send", InvitationSendingView.as_view(), name="invitation-sending"),
+    path("api/v1/settings", SettingsView.as_view(), name="settings"),
+    path("api/v1/webhooks", WebhookView.as_view(), name="webhook"),
+    path("api/v1/webhooks/rotate", WebhookRotationView.as_view(), name="webhook-rotation"),
+    path("api/v1/webhooks/test", WebhookTestView.as_view(), name="webhook-test"),
     path("api/v1/audit", AuditView.as_view(), name="audit"),
     path("api/v1/providers", ProvidersView.as_view(), name="gateway-providers"),
     path("api/v1/providers/<str:name>", ProviderView.as_view(), name="gateway-provider"),

@@ -58,6 +58,7 @@ def test_emails(tenant_id: int, actor: str) -> list[Delivery]:
     content = {
         "subject": "[cacheservice] This is a test",
         "text": f"{actor} sent this to see whether alerts arrive here. They do.\n\n{_why(tenant_id)}\n",
+        "sent_by": actor,
     }
     return [
         Delivery(tenant_id=tenant_id, channel=Delivery.Channel.EMAIL, address=address, event="test", content=content)

@@ -26,7 +26,7 @@ SCOPE_HELP = {
     "write": "Store entries, and change their TTL and tags.",
     "delete": "Delete entries, one by one or many at once.",
     "gateway": "Call AI APIs through the gateway.",
-    "admin": "API keys, members, audit log, invoices; the gateway's providers, budgets and prices.",
+    "admin": "API keys, members, settings, audit log, invoices; the gateway's providers, budgets and prices.",
 }
 OVERLAPS = (
     (0, "Not at all: the former token stops working at once"),

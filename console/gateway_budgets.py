@@ -12,12 +12,13 @@ from django.urls import path
 from accounts import tokens
 from accounts.models import APIKey
 from accounts.policy import Permission
+from cacheservice.errors import Conflict
 from console import access, api_key_list
 from console.access import MemberRequest, page, recently_authenticated
 from console.form_pages import form_page
 from console.gateway_budget_forms import BudgetForm, CreateBudgetForm, initial_of
 from gateway import budget_settings
-from gateway.budgets import Conflict, resets_at
+from gateway.budgets import resets_at
 from gateway.models import Budget
 
 

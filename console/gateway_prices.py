@@ -15,14 +15,13 @@ from django.urls import path
 from accounts import tokens
 from accounts.policy import Permission
 from billing.units import usd
-from cacheservice.errors import NotFound
+from cacheservice.errors import Conflict, NotFound
 from console import access
 from console.access import MemberRequest, page, recently_authenticated
 from console.form_pages import form_page
 from console.gateway_budget_forms import CreatePriceForm, PriceForm, initial_of
 from gateway import budget_settings, providers
 from gateway.budget_settings import RATES
-from gateway.budgets import Conflict
 from gateway.models import ModelPrice
 
 ON_A_PAGE = 50

@@ -4,21 +4,17 @@ Whoever opens the link before they have an account finds it again after signing 
 session holds it as `invitation`, and `home` leads there. A user who signs up for it needs no tenant of their own.
 """
 
-from smtplib import SMTPException
-
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.mail import send_mail
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
-from django.urls import path, reverse
+from django.urls import path
 from django.views.decorators.http import require_POST
 
 from accounts import invitations, policy, team, tokens
 from accounts.models import Invitation, User
 from accounts.policy import Permission, Role
+from console import invitation_mail
 from console.access import MemberRequest, page
 from console.team_forms import InviteForm
 
@@ -128,17 +124,12 @@ def _join(request: HttpRequest, invitation: Invitation, user: User) -> HttpRespo
 
 
 def _send(request: MemberRequest, invitation: Invitation) -> None:
-    """The mail; where it cannot be sent the invitation stays open, to be sent again."""
-    link = settings.PUBLIC_URL + reverse("console:invitation", kwargs={"signed": invitations.signed(invitation)})
-    days = invitations.LIFETIME.days
-    context = {"invitation": invitation, "inviter": request.user, "tenant": request.tenant, "link": link, "days": days}
-    subject = f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}Join {' '.join(request.tenant.name.split())}"
-    try:
-        send_mail(subject, render_to_string("console/invitation_mail.txt", context), None, [invitation.email])
-    except (OSError, SMTPException):
-        messages.error(request, f"The mail to {invitation.email} could not be sent: send the invitation again later.")
-    else:
+    """The mail, and how that went."""
+    if invitation_mail.send(invitation, request.user):
+        days = invitations.LIFETIME.days
         messages.success(request, f"{invitation.email} was sent an invitation, which is open for {days} days.")
+    else:
+        messages.error(request, f"The mail to {invitation.email} could not be sent: send the invitation again later.")
 
 
 def _back(request: MemberRequest) -> HttpResponse:

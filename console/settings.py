@@ -1,7 +1,6 @@
 """The tenant's settings: its name, TTLs, alerts and webhook."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -9,21 +8,19 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts import tokens
 from accounts.policy import Permission
 from billing import limits
 from billing.models import Account
-from console import access, alert_delivery, alert_messages, settings_changes
+from console import access, alert_messages, alert_tests, email_addresses, settings_changes
 from console.access import MemberRequest, page, recently_authenticated
 from console.form_pages import REFUSED
 from console.models import Delivery
 from console.settings_forms import AlertsForm, NameForm, TTLsForm, WebhookForm, initial_of
 
 SHOWN_DELIVERIES = 10
-TESTS_AN_HOUR = 30  # messages
 
 
 @page(Permission.SEE_SETTINGS)
@@ -65,7 +62,7 @@ def alerts(request: MemberRequest) -> HttpResponse:
         request,
         "alerts_form",
         form,
-        lambda: settings_changes.set_alerts(request.tenant, **form.cleaned_data, actor=access.actor(request)),
+        lambda: settings_changes.set_alerts(request.tenant, **form.cleaned_data, acting=request.user),
         "The alerts are set.",
     )
 
@@ -93,7 +90,10 @@ def webhook_secret(request: MemberRequest) -> HttpResponse:
 @page(Permission.MANAGE_SETTINGS)
 @require_POST
 def test_email(request: MemberRequest) -> HttpResponse:
-    return _test(request, alert_messages.test_emails(request.tenant.id, access.actor(request)))
+    tests = alert_messages.test_emails(request.tenant.id, access.actor(request))
+    if tests and not email_addresses.has_verified(request.user):
+        return _back(request, "First verify your own e-mail address, then send a test.", messages.WARNING)
+    return _test(request, tests)
 
 
 @page(Permission.MANAGE_SETTINGS)
@@ -104,12 +104,13 @@ def test_webhook(request: MemberRequest) -> HttpResponse:
 
 def _test(request: MemberRequest, tests: list[Delivery]) -> HttpResponse:
     """Send them now and say what became of each."""
-    sent = request.tenant.deliveries.filter(event="test", created_at__gt=timezone.now() - timedelta(hours=1)).count()
     if not tests:
         return _back(request, "There is nowhere to send it to: set an address first.", messages.WARNING)
-    if sent + len(tests) > TESTS_AN_HOUR:
-        return _back(request, f"At most {TESTS_AN_HOUR} tests are sent an hour; wait a while.", messages.WARNING)
-    for delivery in alert_delivery.deliver_now(tests):
+    try:
+        sent = alert_tests.send(request.tenant.id, tests, access.actor(request), request.user)
+    except alert_tests.TooMany as error:
+        return _back(request, str(error), messages.WARNING)
+    for delivery in sent:
         arrived = delivery.delivered_at is not None
         text = f"Test to {delivery.address}: {delivery.outcome}."
         messages.add_message(request, messages.SUCCESS if arrived else messages.ERROR, text)

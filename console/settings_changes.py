@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.db import IntegrityError, transaction
 
 from accounts import audit
-from accounts.models import Tenant, TenantSecret
-from console import webhooks
+from accounts.models import Tenant, TenantSecret, User
+from accounts.team import AdminKey, NotAllowed
+from console import alert_messages, email_addresses, webhooks
 from console.models import AlertSettings
 
 
@@ -33,8 +35,13 @@ def set_alerts(
     low_balance: int | None,  # units; None: not told
     month_credits: int | None,  # likewise
     emails: Sequence[str],
-    actor: str,
+    acting: User | AdminKey,
 ) -> None:
+    """Raises NotAllowed where who has no verified address of their own adds one that no member has verified either:
+    nobody sends mails to strangers before it is known who they are.
+    """
+    if _strangers(tenant, emails):
+        _require_verified(acting)
     values: dict[str, Any] = {
         "storage_percent": storage_percent,
         "low_balance": low_balance,
@@ -42,6 +49,7 @@ def set_alerts(
         "emails": list(emails),
     }
     AlertSettings.objects.update_or_create(tenant=tenant, defaults=values)
+    actor = acting.name if isinstance(acting, AdminKey) else acting.email
     audit.record(tenant.id, actor, "tenant.set_alerts", tenant.name, **values)
 
 
@@ -62,6 +70,21 @@ def rotate_webhook_secret(tenant: Tenant, actor: str) -> str:
     secret = webhooks.new_secret(tenant.id)
     audit.record(tenant.id, actor, "webhook.rotate_secret", tenant.name)
     return secret
+
+
+def _strangers(tenant: Tenant, emails: Sequence[str]) -> set[str]:
+    """Those that are new and no member's."""
+    members = EmailAddress.objects.filter(user__memberships__tenant=tenant, verified=True)
+    known = [*alert_messages.settings_of(tenant.id).emails, *members.values_list("email", flat=True)]
+    return {email.lower() for email in emails} - {email.lower() for email in known}
+
+
+def _require_verified(acting: User | AdminKey) -> None:
+    if isinstance(acting, AdminKey):
+        if not acting.verified:
+            raise NotAllowed("emails: first an owner has to verify their e-mail address, then add those of others.")
+    elif not email_addresses.has_verified(acting):
+        raise NotAllowed("emails: first verify your own e-mail address, then add those of others.")
 
 
 def _without_query(url: str) -> str:

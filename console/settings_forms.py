@@ -1,18 +1,19 @@
 """The forms of a tenant's settings. People type times such as 7 d, and credits; the values are seconds and units."""
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import MaxLengthValidator, validate_email
 
 from accounts.models import Tenant
 from billing.limits import MOST
 from billing.models import Account
 from billing.units import UNITS
-from cacheservice.entries.requests import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
+from cacheservice.entries.requests import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS, shown
 from console import webhook_client
 from console.api_key_forms import NO_CONTROL, ServiceForm
 from console.models import MOST_EMAILS, AlertSettings
@@ -21,6 +22,7 @@ from console.webhook_client import NotDelivered
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _TIME: Final = re.compile(r"(\d{1,9})\s*(s|min|h|d)", re.ASCII | re.IGNORECASE)
 MOST_CREDITS: Final = MOST["credit_limit"] // UNITS
+LONGEST_EMAIL: Final = 254  # characters
 
 
 def written(seconds: int | None) -> str:
@@ -66,6 +68,20 @@ class CreditsField(forms.DecimalField):
         return None if credits is None else int(credits * UNITS)
 
 
+def checked_addresses(addresses: Iterable[str]) -> list[str]:
+    """Each once, empty ones left out. Raises ValidationError for too many, and for what is no e-mail address."""
+    found = [address for address in dict.fromkeys(addresses) if address]
+    if len(found) > MOST_EMAILS:
+        raise ValidationError(f"These are {len(found)} addresses; give at most {MOST_EMAILS}.")
+    for address in found:
+        try:
+            validate_email(address)
+            MaxLengthValidator(LONGEST_EMAIL)(address)
+        except ValidationError:
+            raise ValidationError(f"“{shown(address)}” is no e-mail address; correct it or leave it out.") from None
+    return found
+
+
 class NameForm(ServiceForm):
     """The tenant's name."""
 
@@ -95,7 +111,7 @@ class TTLsForm(ServiceForm):
     )
 
 
-class AlertsForm(forms.Form):
+class AlertsForm(ServiceForm):
     """When the tenant is told, and where."""
 
     storage_percent = forms.IntegerField(
@@ -120,16 +136,7 @@ class AlertsForm(forms.Form):
     )
 
     def clean_emails(self) -> list[str]:
-        addresses = list(dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].strip()))) or []
-        addresses = [address for address in addresses if address]
-        if len(addresses) > MOST_EMAILS:
-            raise ValidationError(f"These are {len(addresses)} addresses; give at most {MOST_EMAILS}.")
-        for address in addresses:
-            try:
-                validate_email(address)
-            except ValidationError:
-                raise ValidationError(f"“{address}” is no e-mail address; correct it or leave it out.") from None
-        return addresses
+        return checked_addresses(re.split(r"[\s,;]+", self.cleaned_data["emails"].strip()))
 
 
 class WebhookForm(forms.Form):

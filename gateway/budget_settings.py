@@ -14,9 +14,9 @@ from accounts import audit, tokens
 from accounts.models import APIKey, Tenant
 from billing.units import usd
 from cacheservice.entries.requests import shown
-from cacheservice.errors import NotFound
+from cacheservice.errors import Conflict, NotFound
 from gateway import providers
-from gateway.budgets import NO_MODEL, Conflict
+from gateway.budgets import NO_MODEL
 from gateway.models import Budget, BudgetDay, ModelPrice
 
 MOST_BUDGETS: Final = 100  # of a tenant; each call looks at all of them

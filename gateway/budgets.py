@@ -12,12 +12,6 @@ from cacheservice.errors import APIError
 NO_MODEL: Final = "-"
 
 
-class Conflict(APIError):
-    """There is such a budget already, or there are too many of what is to be made. Nothing is changed."""
-
-    status, code = 409, "conflict"
-
-
 class Budget(NamedTuple):
     """A limit on one API key or all (None), and one model or all ('')."""
 

@@ -150,6 +150,48 @@ def test_alerts_are_saved_and_addresses_checked(server: RunningServer) -> None:
     assert "“&lt;b&gt;” is no" in owner.post(person.path("settings/alerts"), {**fields, "emails": "<b>"}).text
 
 
+def test_strangers_get_mails_from_members_with_a_verified_address_only(server: RunningServer) -> None:
+    person = new_person()
+    colleague, newcomer = new_person(Role.VIEWER, person.tenant), new_person(Role.VIEWER, person.tenant)
+    owner = visitor(server, person)
+    EmailAddress.objects.filter(user__in=(person.user, newcomer.user)).update(verified=False)
+    for email in ("stranger@example.com", person.user.email, newcomer.user.email, new_person().user.email):
+        fields = {"storage_percent": "75", "emails": f"{colleague.user.email}\n{email}"}
+        refused = owner.post(person.path("settings/alerts"), fields)
+        assert (refused.status_code, "First verify your own e-mail address" in refused.text) == (422, True)
+    assert unchanged(person.tenant)
+    fields = {"storage_percent": "75", "emails": colleague.user.email.upper()}
+    assert owner.post(person.path("settings/alerts"), fields).status_code == 302
+    page = owner.post(person.path("settings/alerts/test"), follow_redirects=True)
+    assert "First verify your own e-mail address" in page.text
+    assert not Delivery.objects.filter(tenant=person.tenant).exists()
+
+    AlertSettings.objects.filter(tenant=person.tenant).update(emails=["known@example.com"])
+    fields = {"storage_percent": "70", "emails": "known@example.com"}
+    assert owner.post(person.path("settings/alerts"), fields).status_code == 302, "what was there may stay"
+    EmailAddress.objects.filter(user=person.user).update(verified=True)
+    fields["emails"] = "stranger@example.com"
+    assert owner.post(person.path("settings/alerts"), fields).status_code == 302
+
+
+def test_tests_are_counted_by_member_over_all_their_tenants(server: RunningServer) -> None:
+    person = new_person()
+    other = new_person(user=person.user)
+    Delivery.objects.bulk_create(
+        Delivery(tenant=person.tenant, channel="email", address="a", event="test", content={"sent_by": sender})
+        for sender in (person.user.email, "colleague@example.com")
+        for _ in range(15)
+    )
+    owner = visitor(server, other)
+    assert "the mail server took it" in owner.post(other.path("settings/alerts/test"), follow_redirects=True).text
+    content = {"data": {"sent_by": person.user.email}}
+    Delivery.objects.bulk_create(
+        Delivery(tenant=person.tenant, channel="webhook", address="b", event="test", content=content) for _ in range(14)
+    )
+    page = owner.post(other.path("settings/alerts/test"), follow_redirects=True)
+    assert "At most 30 tests are sent an hour" in page.text
+
+
 def test_the_signing_secret_is_shown_once_and_rests_sealed(server: RunningServer) -> None:
     person = new_person()
     owner = visitor(server, person)

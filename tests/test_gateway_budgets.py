@@ -8,8 +8,9 @@ import pytest
 
 from accounts import tokens
 from accounts.models import AuditEvent
+from cacheservice.errors import Conflict
 from gateway import budget_settings
-from gateway.budgets import Budget, Conflict, matching, resets_at
+from gateway.budgets import Budget, matching, resets_at
 from gateway.ledger import Ledger
 from gateway.models import BudgetDay
 from gateway.providers import ProviderSettings, put_provider

@@ -10,12 +10,17 @@ from urllib.parse import unquote
 
 import pytest
 import schemathesis
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from pytest_django import DjangoDbBlocker
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
+from cacheservice.entries.requests import MAX_TTL_SECONDS
 from cacheservice.openapi import document
+from console import webhook_client
+from console.webhook_client import NotDelivered
 from tests.cast import new_caller
 from tests.processes import RunningServer
 
@@ -24,6 +29,8 @@ MAX_EXAMPLES = int(os.environ.get("CACHE_TEST_CASES", "10000" if FULL else "30")
 
 load_all_checks()
 BATCH = "POST /api/v1/batch"
+PATCH_SETTINGS = "PATCH /api/v1/settings"
+PUT_WEBHOOK, DELETE_WEBHOOK = "PUT /api/v1/webhooks", "DELETE /api/v1/webhooks"
 PUT_PROVIDER, DELETE_PROVIDER = (f"{method} /api/v1/providers/{{name}}" for method in ("PUT", "DELETE"))
 OF_MODELS = ("POST /api/v1/budgets", *(f"{method} /api/v1/prices/{{provider}}/{{model}}"
                                                for method in ("PUT", "DELETE")))  # fmt: skip
@@ -70,6 +77,20 @@ def unsound_model(case: Any) -> bool:
     return len(model.encode(errors="replace")) > 256 or model.endswith("\n")
 
 
+def sound_settings(body: dict[str, Any]) -> bool:
+    """Whether URLs and e-mail addresses are some, and the default TTL is not above the maximum."""
+    alerts = body.get("alerts", {})
+    try:
+        for email in (*alerts.get("emails", []), *([body["email"]] if "email" in body else [])):
+            validate_email(email)
+        if "url" in body:
+            webhook_client.checked_url(body["url"])
+    except (ValidationError, NotDelivered):
+        return False
+    too_long = (body.get("default_ttl") or 0) > (body.get("max_ttl") or MAX_TTL_SECONDS)
+    return not (too_long or isinstance(alerts.get("storage_percent"), float))
+
+
 def beyond_schema(label: str, case: Any) -> bool:
     """Whether a case that the schema takes breaks a rule that JSON Schema cannot say; other tests hold those."""
     headers, query, body = case.headers or {}, case.query or {}, case.body
@@ -90,6 +111,7 @@ def beyond_schema(label: str, case: Any) -> bool:
         or (query.get("by") == "tag" and query.get("group_by") == "hour")
         or (isinstance(body, dict) and any(isinstance(value, float) for value in body.values()))  # 60.0 is an integer
         or (isinstance(body, dict) and bool(body.get("allowed_networks") or body.get("expires_at")))
+        or (isinstance(body, dict) and not sound_settings(body))
         or (label in OF_MODELS and unsound_model(case))
         or (isinstance(body, dict) and body.get("credit_limit", "1") is not None and not nonzero(body))
         or (
@@ -121,5 +143,10 @@ def test_operation_keeps_to_its_description(
         if label == PUT_PROVIDER and mode.is_positive:  # a tenant may have a hundred
             made = OPERATIONS[DELETE_PROVIDER].Case(path_parameters=case.path_parameters)
             made.call(base_url=server.url, headers=headers)
+        if label == PATCH_SETTINGS:  # other operations send TTLs
+            reset = {"default_ttl": None, "max_ttl": None}
+            OPERATIONS[label].Case(body=reset, media_type="application/json").call(base_url=server.url, headers=headers)
+        if label == PUT_WEBHOOK:  # so that no test goes to where nobody knows
+            OPERATIONS[DELETE_WEBHOOK].Case().call(base_url=server.url, headers=headers)
 
     sends()

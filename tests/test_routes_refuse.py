@@ -5,15 +5,18 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver
+from django.utils import timezone
 
-from accounts.models import APIKey, Tenant
+from accounts.models import APIKey, Invitation, Membership, Tenant, TenantSecret, User
 from billing.models import Invoice
 from cacheservice.urls import urlpatterns
+from console.models import AlertSettings
+from console.settings_changes import set_webhook
 from gateway.models import Budget, ModelPrice, Provider
 from gateway.providers import ProviderSettings, delete_provider, put_provider
 from tests.cast import Cast, Key, cast_fixture, new_caller, new_key  # noqa: F401  a fixture
@@ -30,7 +33,7 @@ class Operation:
     """A method of a route with the scope that it needs, a request that works, and what a stranger gets for it.
 
     {key} stands for the key of an entry of tenant A and the name of a provider of it with a price, {id} for the id of
-    an API key of it and of a budget.
+    an API key of it, of a budget, of a member and of an invitation.
     """
 
     route: str
@@ -88,6 +91,7 @@ def one_result(status: int, **fields: Any) -> Callable[[Answer, str], bool]:
 
 ITEM, CACHE, BATCH = "/api/v1/cache/{key}", "/api/v1/cache", "/api/v1/batch"
 PROVIDERS, BUDGETS, PRICES = (f"/api/v1/{name}" for name in ("providers", "budgets", "prices"))
+INVITATIONS, WEBHOOKS = "/api/v1/invitations", "/api/v1/webhooks"
 EMPTY: dict[str, Any] = {"keys": [], "total": 0, "storage_used_bytes": 0, "next_cursor": None}
 NOTHING_USED = {
     "hits": 0, "misses": 0, "writes": 0, "duplicates": 0, "deletes": 0, "credits": "0.00", "byte_seconds": "0.000000",
@@ -129,6 +133,21 @@ OPERATIONS = [
     Operation("api-key", "PATCH", "/api/v1/keys/{id}", "admin", answers(404), '{"name": "theirs"}'),
     Operation("api-key", "DELETE", "/api/v1/keys/{id}", "admin", answers(404)),
     Operation("members", "GET", "/api/v1/members", "admin", answers(200, members=[])),
+    Operation("member", "PATCH", "/api/v1/members/{id}", "admin", answers(404), '{"role": "billing"}'),
+    Operation("member", "DELETE", "/api/v1/members/{id}", "admin", answers(404)),
+    Operation("invitations", "GET", INVITATIONS, "admin", answers(200, invitations=[])),
+    Operation("invitations", "POST", INVITATIONS, "admin", answers(201, role="viewer"),
+              '{"email": "{key}@example.com", "role": "viewer"}', status=201),
+    Operation("invitation", "DELETE", f"{INVITATIONS}/{{id}}", "admin", answers(404)),
+    Operation("invitation-sending", "POST", f"{INVITATIONS}/{{id}}/send", "admin", answers(404)),
+    Operation("settings", "GET", "/api/v1/settings", "admin", answers(200, default_ttl=None)),
+    Operation("settings", "PATCH", "/api/v1/settings", "admin", answers(200, default_ttl=60), '{"default_ttl": 60}'),
+    Operation("webhook", "GET", WEBHOOKS, "admin", answers(200, url=None)),
+    Operation("webhook", "PUT", WEBHOOKS, "admin", answers(201, url="https://example.com/hook"),
+              '{"url": "https://example.com/hook"}'),
+    Operation("webhook", "DELETE", WEBHOOKS, "admin", answers(200, deleted=False)),
+    Operation("webhook-rotation", "POST", f"{WEBHOOKS}/rotate", "admin", answers(404)),
+    Operation("webhook-test", "POST", f"{WEBHOOKS}/test", "admin", answers(404)),
     Operation("audit", "GET", "/api/v1/audit?actor=nobody", "admin", answers(200, events=[])),
     Operation("gateway-providers", "GET", PROVIDERS, "admin", answers(200, providers=[])),
     Operation("gateway-provider", "GET", f"{PROVIDERS}/{{key}}", "admin", answers(404)),
@@ -175,7 +194,10 @@ class Entry:
         [provider] = Provider.objects.filter(tenant_id=tenant_id, name=self.key).values()
         [price] = ModelPrice.objects.filter(tenant_id=tenant_id, provider=self.key).values()
         [budget] = Budget.objects.filter(tenant_id=tenant_id).values()
-        return hit.body + rows + repr((api_key, provider, price, budget)).encode(), hit.header("etag")
+        people = [list(each.objects.filter(tenant_id=tenant_id).values()) for each in (Membership, Invitation)]
+        settings = [list(each.objects.filter(tenant_id=tenant_id).values()) for each in (AlertSettings, TenantSecret)]
+        told = (api_key, provider, price, budget, people, settings)
+        return hit.body + rows + repr(told).encode(), hit.header("etag")
 
     def send(self, operation: Operation, client: Client) -> Answer:
         return operation.send(client, self.key, self.api_key.id)
@@ -187,6 +209,7 @@ def entry(running: RunningServer, cast: Cast) -> Iterator[Entry]:
     issue_invoice(cast.tenant_a)
     set_provider(cast.tenant_a, key)
     set_budget(cast.second.row)
+    set_people(cast.second.row)
     with Client(running.url, cast.first.token) as owner:
         assert owner.put(key, VALUE, tags=["a-tag"]).status == 201
         yield Entry(owner, key, cast.second)
@@ -209,6 +232,19 @@ def set_provider(tenant: Tenant, name: str) -> None:
 def set_budget(api_key: APIKey) -> None:
     """One with the API key's id, if it is not there."""
     Budget.objects.get_or_create(tenant_id=api_key.tenant_id, id=api_key.id, defaults={"usd_per_day": 1})
+
+
+def set_people(api_key: APIKey) -> None:
+    """A member and an invitation with the API key's id, sent an hour ago, and a webhook into nowhere, if they are not
+    there."""
+    tenant_id, id = api_key.tenant_id, api_key.id
+    if Membership.objects.filter(id=id).exists():
+        return
+    user = User.objects.create(email=f"{id}@example.com", password="!")
+    Membership.objects.create(id=id, tenant_id=tenant_id, user=user, role="viewer")
+    week = timezone.now() + timedelta(days=7, hours=-1)
+    Invitation.objects.create(id=id, tenant_id=tenant_id, email="a@example.com", role="viewer", expires_at=week)
+    set_webhook(api_key.tenant, "https://127.0.0.1/hook", "the tests")
 
 
 def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -257,6 +293,7 @@ def test_request_works_for_who_may(operation: Operation, running: RunningServer)
     issue_invoice(caller.row.tenant)
     set_provider(caller.row.tenant, key)
     set_budget(caller.row)
+    set_people(caller.row)
     with Client(running.url, new_key(caller.row.tenant, [operation.scope]).token) as client:
         status, code = operation.outcome(operation.send(client, key, caller.id))
     assert (status, code) == (operation.status, "")
