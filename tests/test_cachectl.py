@@ -191,7 +191,10 @@ def test_exit_codes(run: Run, cast: Cast) -> None:
     assert "invalid_api_key" in refused(3, "get", "k", CACHE_API_KEY=cast.outsider)
     assert "(request " in refused(3, "put", "k", "1", CACHE_API_KEY=cast.without["write"].token)
     assert "No answer" in refused(5, "get", "k", CACHE_URL="http://127.0.0.1:1")
-    assert b"Exit codes" in run("--help").stdout
+    shown = re.findall(r"(?m)^ +(\d+) {2,}\S", run("--help").stdout.decode().partition("Exit codes:")[2])
+    documented = re.findall(r"(?m)^\| (\d+) \|", (ROOT / "docs" / "clients" / "cli.md").read_text())
+    assert shown == documented
+    assert "141" in shown
 
 
 def test_limits_exit_with_4(run: Run) -> None:

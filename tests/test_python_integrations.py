@@ -1,6 +1,9 @@
 """The Python client's integrations and recipes against the real service, with each library's published tests.
 
-cachelib publishes none in its distribution: what its own backends are tested for is stated here anew.
+cachelib has its tests in its sdist alone, not in the wheel that is installed here: so what they ask for is stated here
+anew. Those of cachelib 0.17.0 (tests/common.py, has.py, clear.py, serializer.py) were run by hand against the real
+service on 2026-11-22: with pickle 20 of 20 pass, with JSON 11 of 20. The nine others all store one dict that has an
+integer for a name, which JSON would bring back as a text, and which is refused on purpose.
 """
 
 import asyncio

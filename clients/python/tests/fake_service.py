@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 CREATED_AT, EXPIRES_AT = "2026-11-20T10:00:00Z", "2026-11-27T10:00:00Z"
@@ -26,17 +26,23 @@ class Received:
     target: str
     headers: dict[str, str]
     body: bytes
+    port: int = 0  # the client's, of which each connection has another
 
 
 @dataclass(frozen=True)
 class Answer:
+    """`drips`: from its head or its body on, it comes byte by byte."""
+
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
     after_seconds: float = 0
+    drips: Literal["head", "body"] | None = None
 
 
 CUT = Answer(0, b"")  # the connection is closed instead
+LOST = Answer(0, b"")  # the same, after what was asked has been done
+DRIP_SECONDS = 0.2  # between two bytes
 
 
 def error(status: int, code: str, **headers: str) -> Answer:
@@ -66,6 +72,7 @@ class FakeService:
         self.leases: dict[str, Lease] = {}
         self.received: list[Received] = []
         self.next_answers: deque[Answer] = deque()  # before all others
+        self.delay_seconds = 0.0  # of each answer, after what was asked has been done
         self.changed = threading.Condition()
 
     def count(self, method: str) -> int:
@@ -74,8 +81,13 @@ class FakeService:
     def answer(self, received: Received) -> Answer:
         with self.changed:
             self.received.append(received)
-            if self.next_answers:
-                return self.next_answers.popleft()
+            told = self.next_answers.popleft() if self.next_answers else None
+        if told is LOST:
+            self._usual_answer(received)
+            return CUT
+        return told or self._usual_answer(received)
+
+    def _usual_answer(self, received: Received) -> Answer:
         parts = urlsplit(received.target)
         if parts.path == "/api/v1/batch":
             return self._batch(json.loads(received.body)["operations"])
@@ -161,17 +173,20 @@ def running_fake_service() -> Iterator[FakeService]:
         def handle_one(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            answer = service.answer(Received(self.command, self.path, headers, body))
-            time.sleep(answer.after_seconds)
+            answer = service.answer(Received(self.command, self.path, headers, body, self.client_address[1]))
+            time.sleep(answer.after_seconds + service.delay_seconds)
             if answer is CUT:
                 self.close_connection = True
                 return
-            self.send_response(answer.status)
-            for name, value in {"content-type": "application/json", **answer.headers}.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
+            fields = {"content-type": "application/json", **answer.headers, "content-length": str(len(answer.body))}
+            lines = [f"HTTP/1.1 {answer.status} Told", *(f"{name}: {text}" for name, text in fields.items()), "", ""]
+            head = "\r\n".join(lines).encode()
+            quick = {"head": b"", "body": head, None: head + answer.body}[answer.drips]
+            slow = (head + answer.body)[len(quick) :]
+            self.wfile.write(quick)
+            for byte in slow:
+                time.sleep(DRIP_SECONDS)
+                self.wfile.write(bytes([byte]))
 
         do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = handle_one
 

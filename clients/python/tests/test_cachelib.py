@@ -11,10 +11,10 @@ pytest.importorskip("cachelib")
 
 from cachelib.serializers import BaseSerializer
 from conftest import API_KEY
-from fake_service import FakeService
+from fake_service import Answer, FakeService, Received, error
 
-from cacheservice_client import Cache, Unreachable
-from cacheservice_client.integrations.cachelib import CacheServiceCache
+from cacheservice_client import Cache, Forbidden, Unreachable
+from cacheservice_client.integrations.cachelib import MOST_ATTEMPTS, CacheServiceCache
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -77,6 +77,47 @@ def test_a_dead_cache_is_empty_and_takes_nothing() -> None:
     assert backend.clear() is False
     assert backend.inc("k") is None
     assert backend.dec("k") is None
+
+
+class Refusing:
+    """A service that answers requests of one method with an error, and takes all else."""
+
+    def __init__(self, service: FakeService, method: str, answer: Answer) -> None:
+        self._usual, self._method, self._answer = service.answer, method, answer
+
+    def __call__(self, received: Received) -> Answer:
+        answer = self._usual(received)
+        return self._answer if received.method == self._method else answer
+
+
+@pytest.mark.parametrize("refusal", [error(402, "insufficient_credits"), error(403, "forbidden")], ids=["402", "403"])
+def test_what_may_not_be_read_is_not_incremented(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, refusal: Answer
+) -> None:
+    """A read that is refused is no miss, after which the value would be taken to begin."""
+    with Cache(url=service.url, api_key=API_KEY, on_error="miss") as cache:
+        backend = CacheServiceCache(cache)
+        backend.set("k", 5)
+        monkeypatch.setattr(service, "answer", Refusing(service, "GET", refusal))
+        for change in (backend.inc, backend.dec):
+            assert change("k") is None
+            assert change("another") is None
+    assert service.count("PUT") == 1
+    assert [entry.value for entry in service.entries.values()] == [b"5"]
+
+
+def test_a_strict_cache_tells_why_it_does_not_increment(cache: Cache, service: FakeService) -> None:
+    service.next_answers.append(error(403, "forbidden"))
+    with pytest.raises(Forbidden):
+        CacheServiceCache(cache).inc("k")
+
+
+def test_an_increment_that_always_comes_too_late_ends(
+    cache: Cache, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "answer", Refusing(service, "PUT", error(412, "precondition_failed")))
+    assert CacheServiceCache(cache).inc("k") is None
+    assert service.count("PUT") == MOST_ATTEMPTS
 
 
 def test_a_strict_cache_raises() -> None:

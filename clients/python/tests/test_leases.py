@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from conftest import API_KEY, NewCache
-from fake_service import Answer, FakeService, error
+from fake_service import LOST, Answer, FakeService, error
 
-from cacheservice_client import AsyncCache, StorageQuotaExceeded, Unavailable
+from cacheservice_client import AsyncCache, InvalidRequest, Unavailable
 
 
 class Maker:
@@ -168,15 +168,73 @@ def test_an_error_of_the_cache_goes_to_all_callers(new_cache: NewCache, service:
     assert len(service.received) == 1
 
 
-def test_an_error_at_the_fill_goes_to_its_caller_and_the_value_to_the_others(cache: Any, service: FakeService) -> None:
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        error(402, "storage_quota_exceeded"),
+        error(403, "forbidden"),
+        error(413, "value_too_large"),
+        error(503, "unavailable"),
+    ],
+    ids=lambda answer: str(answer.status),
+)
+def test_a_value_that_is_refused_goes_to_all_callers(
+    new_cache: NewCache, service: FakeService, caplog: pytest.LogCaptureFixture, on_error: str, refusal: Answer
+) -> None:
+    """It was paid for: what made it would lose more than the cache."""
+    cache = new_cache(on_error=on_error, retries=0)
+
     def make() -> str:
         time.sleep(0.3)
-        service.next_answers.append(error(402, "storage_quota_exceeded"))
+        service.next_answers.append(refusal)
         return "made"
 
-    outcomes = in_threads(*[lambda: cache.get_or_create("k", make)] * 3)
-    assert [type(outcome) for outcome in outcomes if outcome != "made"] == [StorageQuotaExceeded]
-    assert outcomes.count("made") == 2
+    with caplog.at_level(logging.WARNING, "cacheservice_client"):
+        assert in_threads(*[lambda: cache.get_or_create("k", make)] * 3) == ["made"] * 3
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "the cache did not confirm it as stored" in warning
+    assert str(refusal.status) in warning
+    assert "k" not in service.entries
+
+
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+def test_a_mistake_at_the_fill_is_raised(new_cache: NewCache, service: FakeService, on_error: str) -> None:
+    """Else a program with a ttl of 0 would never cache anything, and never be told."""
+
+    def make() -> str:
+        service.next_answers.append(error(400, "invalid_request"))
+        return "made"
+
+    with pytest.raises(InvalidRequest):
+        new_cache(on_error=on_error).get_or_create("k", make)
+    assert not service.leases
+
+
+def test_a_fill_whose_answer_is_lost_may_be_stored(
+    cache: Any, service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second attempt finds the lease used, most likely by the first."""
+
+    def make() -> str:
+        service.next_answers.append(LOST)
+        return "made"
+
+    with caplog.at_level(logging.WARNING, "cacheservice_client"):
+        assert cache.get_or_create("k", make) == "made"
+    assert service.entries["k"].value == b'"made"'
+    assert service.count("PUT") == 2
+    assert "A value may be stored" in caplog.text
+    assert "not stored" not in caplog.text
+
+
+def test_a_fill_that_failed_is_tried_again(cache: Any, service: FakeService) -> None:
+    def make() -> str:
+        service.next_answers.append(error(503, "unavailable"))
+        return "made"
+
+    assert cache.get_or_create("k", make) == "made"
+    assert service.entries["k"].value == b'"made"'
 
 
 def test_errors_are_each_callers_own(cache: Any, service: FakeService) -> None:
@@ -196,8 +254,7 @@ def test_a_refused_fill_gives_the_lease_back(new_cache: NewCache, service: FakeS
         service.next_answers.append(error(402, "storage_quota_exceeded"))
         return "made"
 
-    outcomes = in_threads(lambda: new_cache(on_error=on_error).get_or_create("k", make))
-    assert type(outcomes[0]) is (StorageQuotaExceeded if on_error == "raise" else str)
+    assert new_cache(on_error=on_error).get_or_create("k", make) == "made"
     assert not service.leases
     began = time.monotonic()
     assert new_cache().get_or_create("k", Maker()) == "made"

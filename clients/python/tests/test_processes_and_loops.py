@@ -1,6 +1,7 @@
 """Caches made before a fork, before an event loop, and used from many threads and tasks."""
 
 import asyncio
+import gc
 import inspect
 import multiprocessing
 import os
@@ -51,6 +52,20 @@ def test_a_cache_serves_one_event_loop_after_the_other(service: FakeService) -> 
     for _ in range(3):
         asyncio.run(use())
     assert not cache._engine.transport._clients  # type: ignore[attr-defined]  # each was closed with its loop
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of sockets whose loop cannot close them any more
+def test_loops_that_were_closed_roughly_leave_nothing_behind(service: FakeService) -> None:
+    cache = AsyncCache(url=service.url, api_key=API_KEY)
+    for _ in range(5):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(cache.get("k"))
+        loop.close()
+    transport: Any = cache._engine.transport
+    assert len(transport._clients) == len(transport._keepers) == 1
+    asyncio.run(cache.aclose())
+    assert not transport._clients
+    gc.collect()
 
 
 def test_tasks_in_two_loops_make_one_value(service: FakeService) -> None:
@@ -156,6 +171,25 @@ def test_a_forked_process_opens_connections_of_its_own(service: FakeService) -> 
     released.set()
     making.join()
     cache.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_maker_may_fork(service: FakeService) -> None:
+    """The child returns from `make` as its parent does, and finds nobody on board."""
+    with Cache(url=service.url, api_key=API_KEY) as cache:
+        pids: list[int] = []
+
+        def make() -> str:
+            pids.append(os.fork())
+            return "made"
+
+        try:
+            value = cache.get_or_create("k", make)
+        finally:
+            if pids == [0]:
+                os._exit(0 if "value" in vars() and value == "made" else 1)
+        assert value == "made"
+        assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 0
 
 
 def _read_all(cache: Any) -> None:

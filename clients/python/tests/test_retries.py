@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from conftest import NewCache
-from fake_service import CUT, Answer, FakeService, error
+from fake_service import CUT, LOST, Answer, FakeService, error
 
 from cacheservice_client import (
     Delete,
@@ -96,6 +96,23 @@ def test_a_conditional_write_that_may_have_happened_is_not_repeated(
     with pytest.raises(Unreachable):
         cache.put("k", 1, if_absent=if_absent, if_match=None if if_absent else '"0"')
     assert len(service.received) == 1
+
+
+def test_a_write_with_a_lease_that_may_have_happened_is_not_repeated(cache: Any, service: FakeService) -> None:
+    """It would find the lease used, by itself."""
+    lease = cache.get("k", lease=30).lease
+    service.next_answers.append(LOST)
+    with pytest.raises(Unreachable) as raised:
+        cache.put("k", 1, lease=lease)
+    assert raised.value.sent
+    assert service.entries["k"].value == b"1"
+    assert service.count("PUT") == 1
+
+
+def test_a_write_with_a_lease_that_did_nothing_is_repeated(cache: Any, service: FakeService) -> None:
+    lease = cache.get("k", lease=30).lease
+    service.next_answers.append(error(429, "rate_limit_exceeded", retry_after="0"))
+    assert cache.put("k", 1, lease=lease)
 
 
 def test_a_conditional_write_that_did_nothing_is_repeated(cache: Any, service: FakeService) -> None:

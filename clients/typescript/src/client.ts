@@ -105,7 +105,9 @@ export class Cache {
 
   /**
    * The entry's value; made, stored and given to all callers of all processes when it is missing, by one of them. What
-   * `make` throws goes to its caller alone, and another one tries.
+   * `make` throws goes to its caller alone, and another one tries. A value that the cache does not take is returned all the
+   * same, and `warn` is told. Rejects with CacheError when the cache cannot be asked, unless onError is "miss", and when it
+   * finds the options themselves wrong.
    *
    * What was made is returned as it is; what comes from the cache has been JSON, where undefined members and classes are
    * no more.

@@ -59,14 +59,14 @@ export class Engine {
   /** Whether onError "miss" hides this error. It then warns. */
   tolerates(error: unknown): boolean {
     if (!this.#tolerant || !(error instanceof CacheError) || !error.tolerable) return false;
-    if (!(error instanceof ShortCircuit)) {
-      const kind = error instanceof APIError ? error.code : error.name;
-      this.warn(kind, "The cache is out, and the application goes on without it", error);
-    }
+    this.warn("The cache is out, and the application goes on without it", error);
     return true;
   }
 
-  warn(kind: string, message: string, error: CacheError): void {
+  /** At most once a minute of a kind, and not of calls that were not tried. */
+  warn(message: string, error: CacheError, kind = message): void {
+    if (error instanceof ShortCircuit) return;
+    kind += error instanceof APIError ? error.code : error.name;
     const time = now();
     if (time < (this.#quietUntil.get(kind) ?? 0)) return;
     this.#quietUntil.set(kind, time + SECONDS_BETWEEN_WARNINGS);
@@ -84,7 +84,7 @@ export class Engine {
       const found = await this.#try(request, attempts.secondsLeft(), signal);
       if (!(found instanceof CacheError)) {
         this.#circuit.succeeded();
-        return found;
+        return attempts.inDoubt ? { ...found, inDoubt: true } : found;
       }
       const pause = attempts.pause(found);
       if (pause === undefined) {

@@ -5,9 +5,11 @@
  * another process has it, waits there for the fill. Whoever gets the lease makes the value and fills the entry with it.
  *
  * - `make` fails: its caller gets the error, the lease is given back, and the next one who waits tries.
- * - The service refuses the value: the lease is given back too, and the value goes to its callers.
+ * - The service refuses the value, or does not answer: all callers get the value, which was paid for, and `warn` is told. A
+ *   refused value's lease is given back. Only what the program must mend (a `ttl` of 0, say) is thrown.
  * - The lease is lost meanwhile, to a DELETE or because `make` took longer than it: the value goes to its callers, but is
  *   not stored.
+ * - A caller's `signal` is aborted: a lease that is on its way to it is given back.
  * - A caller's patience (`wait`) ends, or the cache is out and onError is "miss": the caller makes the value for itself
  *   and stores nothing, since without a lease it could bring back what has been deleted.
  * - A key with dot segments has no lease: the process's pilot makes the value and stores it.
@@ -19,7 +21,7 @@ import { CacheError, LeaseLost, Unreachable } from "./errors.js";
 import { Flights, type Outcome } from "./flights.js";
 import type { Response } from "./messages.js";
 import { type EntryOptions, get, hasDotSegments, put, release } from "./operations.js";
-import type { Hit, Miss } from "./results.js";
+import type { Hit, Miss, Stored } from "./results.js";
 import { decode, encode, type Encoded } from "./values.js";
 
 export interface CreateOptions extends EntryOptions {
@@ -118,7 +120,24 @@ export class Filler {
       const mayStore = !result.hit && (result.lease !== undefined || !leasable);
       return { result, mayStore, value: () => (parse(response) as Hit).value };
     };
-    return await this.#engine.attempt({ request, parse: read, otherwise: () => nothing(key) }, signal);
+    signal?.throwIfAborted();
+    const ending = new AbortController();
+    const asking = this.#engine.attempt({ request, parse: read, otherwise: () => nothing(key) }, ending.signal);
+    try {
+      return (await within(Infinity, asking, signal)) as Found;
+    } catch (error) {
+      if (signal?.aborted) this.#giveBack(key, asking, ending);
+      throw error;
+    }
+  }
+
+  /** Of a caller that is no more: the lease that may be on its way to it. */
+  #giveBack(key: string, asking: Promise<Found>, ending: AbortController): void {
+    const timer = setTimeout(() => ending.abort(), RELEASE_SECONDS * 1000);
+    void asking
+      .then(({ result }) => (result.hit ? undefined : this.#release(key, result.lease)))
+      .catch(() => undefined)
+      .finally(() => clearTimeout(timer));
   }
 
   async #make<T>(
@@ -144,21 +163,28 @@ export class Filler {
     began: number,
   ): Promise<void> {
     const seconds = now() - began;
+    let inDoubt = false;
     try {
-      await this.#engine.attempt(put(key, encoded, options, lease === undefined ? {} : { lease }));
+      const { request, parse, otherwise } = put(key, encoded, options, lease === undefined ? {} : { lease });
+      const read = (response: Response): Stored | undefined => {
+        inDoubt = response.inDoubt ?? false;
+        return parse(response);
+      };
+      // Tried again, though it is not the same twice: below it is known what a lost lease then means.
+      await this.#engine.attempt({ request: { ...request, repeatable: true }, parse: read, otherwise });
     } catch (error) {
-      if (!(error instanceof LeaseLost)) {
-        // Of a service that refuses the value: else all who want the key would wait for the lease's end.
-        if (!(error instanceof Unreachable)) await this.#release(key, lease);
-        if (!this.#engine.tolerates(error)) throw error;
+      if (error instanceof LeaseLost) {
+        const message = inDoubt
+          ? "A value may be stored: the answer to that was lost, and then its lease was, most likely to the same attempt"
+          : `A value was not stored, since its lease was lost: it took ${seconds.toFixed(1)} s to make and had a lease ` +
+            `of ${options.lease ?? LEASE_SECONDS} s (give a longer lease), or its entry was deleted meanwhile`;
+        this.#engine.warn(message, error, `fill in doubt: ${inDoubt}`);
         return;
       }
-      this.#engine.warn(
-        error.code,
-        `A value was not stored, since its lease was lost: it took ${seconds.toFixed(1)} s to make and had a lease of ` +
-          `${options.lease ?? LEASE_SECONDS} s (give a longer lease), or its entry was deleted meanwhile`,
-        error,
-      );
+      // Of a service that refuses the value: else all who want the key would wait for the lease's end.
+      if (!(error instanceof Unreachable)) await this.#release(key, lease);
+      if (!(error instanceof CacheError) || !error.tolerable) throw error;
+      this.#engine.warn("A made value goes to its callers, but the cache did not confirm it as stored", error);
     }
   }
 

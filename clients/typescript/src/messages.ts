@@ -16,6 +16,8 @@ export interface Response {
   readonly status: number;
   readonly headers: Headers;
   readonly body: string;
+  /** An earlier attempt, whose answer was lost, may have done what this one was to do. */
+  readonly inDoubt?: boolean;
 }
 
 /**

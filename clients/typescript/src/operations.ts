@@ -100,8 +100,8 @@ export function put(
       target: isJson ? item(key) : item(key) + query({ ttl: fields.ttl, tag: fields.tags, cost: fields.cost }),
       body: isJson ? withValue(fields, value.json) : value.bytes,
       headers: { ...(isJson ? JSON_HEADERS : headers({ "content-type": value.contentType })), ...conditions },
-      // Done twice, a conditional write would find the first time's and fail.
-      repeatable: ifMatch === undefined && !ifAbsent,
+      // Done twice, a conditional write would find the first time's and fail. So would one whose lease is then used.
+      repeatable: ifMatch === undefined && !ifAbsent && lease === undefined,
     },
     parse: (response) => stored(content(response), response.headers),
     otherwise,

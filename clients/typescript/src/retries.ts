@@ -19,6 +19,8 @@ export class Attempts {
   readonly #endsAt: number;
   #retriesLeft: number;
   #backoff = FIRST_BACKOFF;
+  /** Whether one may have done what was asked though it failed. */
+  inDoubt = false;
 
   constructor(request: Request, timeout: number, retries: number) {
     this.#request = request;
@@ -32,16 +34,13 @@ export class Attempts {
 
   /** The seconds to wait before the next attempt; undefined when there is to be none. */
   pause(error: CacheError): number | undefined {
-    if (this.#retriesLeft === 0 || !this.#mayRepeat(error)) return undefined;
+    const didNothing = error instanceof RateLimitExceeded || (error instanceof Unreachable && !error.sent);
+    this.inDoubt ||= !didNothing;
+    if (this.#retriesLeft === 0 || !(didNothing || this.#request.repeatable)) return undefined;
     this.#retriesLeft -= 1;
     const asked = error instanceof APIError ? (error.retryAfter ?? 0) : 0;
     const pause = asked + Math.random() * this.#backoff;
     this.#backoff = Math.min(2 * this.#backoff, LONGEST_BACKOFF);
     return now() + pause < this.#endsAt ? pause : undefined;
-  }
-
-  #mayRepeat(error: CacheError): boolean {
-    const didNothing = error instanceof RateLimitExceeded || (error instanceof Unreachable && !error.sent);
-    return didNothing || this.#request.repeatable;
   }
 }

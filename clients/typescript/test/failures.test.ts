@@ -11,8 +11,8 @@ import {
   CacheError,
   InsufficientCredits,
   InternalError,
+  InvalidRequest,
   RateLimitExceeded,
-  StorageQuotaExceeded,
   TimedOut,
   Unavailable,
   UnexpectedAnswer,
@@ -52,11 +52,11 @@ test("Retry-After is honoured, and not waited for beyond the call's time", async
 
 test("what would not be the same twice is not tried again", async (t) => {
   const fake = await startFake(t);
-  for (const options of [{ ifAbsent: true }, { ifMatch: '"e"' }]) {
+  for (const options of [{ ifAbsent: true }, { ifMatch: '"e"' }, { lease: "token" }]) {
     fake.answers.push(CUT);
     await assert.rejects(fake.cache().put("k", 1, options), (error) => error instanceof Unreachable && error.sent);
   }
-  assert.equal(fake.received.length, 2);
+  assert.equal(fake.received.length, 3);
   fake.answers.push(failure(429, "rate_limit_exceeded"), { status: 200, body: { key: "k", deleted: true } });
   assert.equal(await fake.cache().delete("k", { ifMatch: '"e"' }), true); // a 429 did nothing
   const away = new Cache({ url: AWAY, apiKey: API_KEY });
@@ -156,18 +156,65 @@ test("getOrCreate asks once for all callers of a process, and they fail together
 
 const LEASE: Answer = { status: 200, body: { key: "k", hit: false, lease: "token" } };
 
+const STORED: Answer = {
+  status: 201,
+  body: { key: "k", created_at: "2026-11-22T10:00:00Z", expires_at: "2026-11-29T10:00:00Z", size_bytes: 6 },
+};
+
 for (const onError of ["throw", "miss"] as const) {
-  test(`a refused fill gives the lease back: ${onError}`, async (t) => {
+  test(`a value that is refused goes to all callers, and its lease back: ${onError}`, async (t) => {
     const fake = await startFake(t);
-    const cache = fake.cache({ onError, ...QUIET });
+    const warnings: string[] = [];
+    const warn = (message: string, error: CacheError): void => void warnings.push(`${message}: ${error.name}`);
+    const cache = fake.cache({ onError, warn });
     fake.answers.push(LEASE, failure(402, "storage_quota_exceeded"), { status: 200, body: { deleted: false } });
-    const made = cache.getOrCreate("k", () => "made");
-    if (onError === "miss") assert.equal(await made, "made");
-    else await assert.rejects(made, StorageQuotaExceeded);
+    const callers = Array.from({ length: 3 }, () => cache.getOrCreate("k", () => "made"));
+    assert.deepEqual(await Promise.all(callers), ["made", "made", "made"]);
     assert.deepEqual(fake.received.map(({ method }) => method), ["GET", "PUT", "DELETE"]);
     assert.equal(fake.received[2]?.headers["x-cache-lease"], "token");
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0] ?? "", /did not confirm it as stored: StorageQuotaExceeded/);
+  });
+
+  test(`a mistake at the fill is thrown, and gives the lease back: ${onError}`, async (t) => {
+    const fake = await startFake(t);
+    fake.answers.push(LEASE, failure(400, "invalid_request"), { status: 200, body: { deleted: false } });
+    await assert.rejects(fake.cache({ onError, ...QUIET }).getOrCreate("k", () => "made"), InvalidRequest);
+    assert.equal(fake.received[2]?.method, "DELETE");
   });
 }
+
+test("a caller that leaves while the lease is on its way gives it back", async (t) => {
+  const fake = await startFake(t);
+  fake.answers.push({ ...LEASE, afterMs: 300 }, { status: 200, body: { deleted: false } });
+  const reason = new Error("the visitor left");
+  const controller = new AbortController();
+  const left = fake.cache().getOrCreate("k", () => assert.fail("made"), { signal: controller.signal });
+  setTimeout(() => controller.abort(reason), 100);
+  const began = performance.now();
+  await assert.rejects(left, (error) => error === reason);
+  assert.ok(performance.now() - began < 250); // it waits for none of that
+  while (fake.received.length < 2 && performance.now() - began < 2000) await new Promise((go) => setTimeout(go, 20));
+  assert.deepEqual(fake.received.map(({ method }) => method), ["GET", "DELETE"]);
+  assert.equal(fake.received[1]?.headers["x-cache-lease"], "token");
+});
+
+test("a fill whose answer is lost is tried again, and then may be stored", async (t) => {
+  const fake = await startFake(t);
+  const warnings: string[] = [];
+  const cache = fake.cache({ warn: (message) => void warnings.push(message) });
+  fake.answers.push(LEASE, CUT, failure(409, "lease_lost"));
+  assert.equal(await cache.getOrCreate("k", () => "made"), "made");
+  assert.deepEqual(fake.received.map(({ method }) => method), ["GET", "PUT", "PUT"]);
+  assert.match(warnings.join(), /^A value may be stored/);
+
+  fake.answers.push(LEASE, CUT, STORED);
+  assert.equal(await cache.getOrCreate("k", () => "made"), "made");
+  fake.answers.push(LEASE, failure(409, "lease_lost"));
+  assert.equal(await cache.getOrCreate("k", () => "made"), "made");
+  assert.match(warnings[1] ?? "", /^A value was not stored, since its lease was lost/);
+  assert.equal(warnings.length, 2);
+});
 
 test("who comes while the value is being stored gets it too", async (t) => {
   const fake = await startFake(t);

@@ -110,7 +110,9 @@ class Cache(Client):
 
         `lease`: the seconds, at most 300, within which the value must be made to be stored; after them another caller
         makes it. `wait`: the seconds for which a caller waits for another's value before it makes its own. What `make`
-        raises goes to its caller alone, and another one tries.
+        raises goes to its caller alone, and another one tries. A value that the cache does not take is returned all the
+        same, and the log warns. Raises CacheError when the cache cannot be asked, unless on_error="miss", and when it
+        finds the order itself wrong.
         """
         order = Order(key, ttl, tags, cost, content_type, lease, wait)
         return run(self._filler.get_or_create(order, _as_coroutine(make)))

@@ -3,6 +3,7 @@ where the application prefers that to an error."""
 
 import logging
 import time
+from dataclasses import replace
 from typing import TypeVar
 
 from cacheservice_client import errors
@@ -39,7 +40,7 @@ class Engine:
         self.transport = transport
         self.flights = Flights()
         self._circuit = Circuit(settings.timeout)
-        self._warned_at: dict[str, float] = {}
+        self._warned_at: dict[tuple[str, str], float] = {}
 
     def forget(self) -> None:
         """Begin anew, as a forked process must: what its parent has under way will never come to an end here."""
@@ -71,9 +72,18 @@ class Engine:
         """Whether on_error="miss" hides this error. It then tells the log."""
         if not self._tolerant or not error.tolerable:
             return False
-        if not isinstance(error, ShortCircuit):
-            self._warn(error)
+        self.warn("The cache is out, and the application goes on without it: %s", error)
         return True
+
+    def warn(self, message: str, error: CacheError) -> None:
+        """Tell the log, at most once a minute of a kind, and not of calls that were not tried."""
+        if isinstance(error, ShortCircuit):
+            return
+        kind = message, error.code if isinstance(error, APIError) else type(error).__name__
+        now = time.monotonic()
+        if now >= self._warned_at.get(kind, now):
+            self._warned_at[kind] = now + SECONDS_BETWEEN_WARNINGS
+            logger.warning(message, error)
 
     @property
     def _tolerant(self) -> bool:
@@ -90,20 +100,13 @@ class Engine:
                 error = unreachable
             if error is None:
                 self._circuit.succeeded()
-                return response
+                return replace(response, in_doubt=True) if attempts.in_doubt else response
             pause = attempts.pause(error)
             if pause is None:
                 if isinstance(error, _OUTAGES):
                     self._circuit.failed(attempts.began_at, getattr(error, "retry_after", None))
                 raise error
             await self.transport.sleep(pause)
-
-    def _warn(self, error: CacheError) -> None:
-        kind = error.code if isinstance(error, APIError) else type(error).__name__
-        now = time.monotonic()
-        if now >= self._warned_at.get(kind, now):
-            self._warned_at[kind] = now + SECONDS_BETWEEN_WARNINGS
-            logger.warning("The cache is out, and the application goes on without it: %s", error)
 
 
 def _passing_error(response: Response) -> CacheError | None:

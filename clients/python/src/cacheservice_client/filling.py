@@ -4,9 +4,11 @@ Within the process they board one flight (`flights.py`). Its pilot asks the serv
 another process has it, waits there for the fill. Whoever gets the lease makes the value and fills the entry with it.
 
 - `make` fails: its caller gets the error, the lease is given back, and the next one who waits tries.
-- The service refuses the value: the lease is given back too, and the value goes to its callers.
+- The service refuses the value, or does not answer: all callers get the value, which was paid for, and the log is told.
+  A refused value's lease is given back. Only what the program must mend (a `ttl` of 0, say) is raised.
 - The lease is lost meanwhile, to a DELETE or because `make` took longer than it: the value goes to its callers, but is
   not stored.
+- A caller is cancelled: the lease that it holds is given back, and the next one who waits tries.
 - A caller's patience (`wait`) ends, or the cache is out and on_error="miss": the caller makes the value for itself and
   stores nothing, since without a lease it could bring back what has been deleted.
 """
@@ -17,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from cacheservice_client.engine import Engine, logger
@@ -25,7 +27,7 @@ from cacheservice_client.errors import CacheError, LeaseLost, Unreachable
 from cacheservice_client.flights import Abandoned, Failed, Landed, Outcome
 from cacheservice_client.messages import Response
 from cacheservice_client.operations import Cost, Operation, Operations, Tags
-from cacheservice_client.results import Hit, Miss
+from cacheservice_client.results import Hit, Miss, Stored
 from cacheservice_client.values import Encoded
 
 T = TypeVar("T")
@@ -125,7 +127,12 @@ class Filler:
         def parse(response: Response) -> Found:
             return Found(get.parse(response), lambda: cast(Hit, get.parse(response)).value)
 
-        return await self._engine.attempt(Operation(get.request, parse, lambda: _NOTHING))
+        async def give_back(found: Found) -> None:
+            if isinstance(found.result, Miss) and found.result.lease is not None:
+                await self._release(order.key, found.result.lease)
+
+        asking = self._engine.attempt(Operation(get.request, parse, lambda: _NOTHING))
+        return await self._engine.transport.outlive(asking, RELEASE_SECONDS, give_back)
 
     async def _make(self, order: Order, make: Callable[[], Awaitable[T]], lease: str | None) -> tuple[T, Encoded]:
         try:
@@ -144,7 +151,9 @@ class Filler:
             put = self._operations.put_encoded(
                 order.key, encoded, ttl=order.ttl, tags=order.tags, cost=order.cost, lease=lease
             )
-            await self._engine.attempt(put)
+            # Tried again, though it is not the same twice: `_parsed` knows what a lost lease then means.
+            request = replace(put.request, repeatable=True)
+            await self._engine.attempt(Operation(request, _parsed(put.parse), put.otherwise))
         except LeaseLost:
             logger.warning(
                 "A value was not stored, since its lease was lost: it took %.1f s to make and had a lease of %d s "
@@ -157,12 +166,34 @@ class Filler:
         except BaseException as error:  # a cancellation too
             if not isinstance(error, Unreachable):  # else all who want the key would wait for the lease's end
                 await self._release(order.key, lease)
-            if not isinstance(error, CacheError) or not self._engine.tolerates(error):
+            if not isinstance(error, CacheError) or not error.tolerable:
                 raise
+            self._engine.warn("A made value goes to its callers, but the cache did not confirm it as stored: %s", error)
 
     async def _release(self, key: str, lease: str) -> None:
-        with suppress(CacheError):
-            await self._engine.transport.send(self._operations.release(key, lease).request, RELEASE_SECONDS)
+        request = self._operations.release(key, lease).request
+
+        async def send() -> None:
+            with suppress(CacheError):
+                await self._engine.transport.send(request, RELEASE_SECONDS)
+
+        await self._engine.transport.finish(send())
+
+
+def _parsed(parse: Callable[[Response], Stored | None]) -> Callable[[Response], Stored | None]:
+    """What a fill's answer means when it may have been tried before. A lease that is then lost was most likely used, by
+    the attempt whose answer did not come."""
+
+    def parsed(response: Response) -> Stored | None:
+        try:
+            return parse(response)
+        except LeaseLost as error:
+            if not response.in_doubt:
+                raise
+            logger.warning("A value may be stored: the answer to that was lost, and then came %s", error)
+            return None
+
+    return parsed
 
 
 def _no_value() -> Any:

@@ -50,5 +50,6 @@ class Flights:
 
     def end(self, key: str, outcome: Outcome) -> None:
         with self._lock:
-            flight = self._flights.pop(key)
-        flight.set_result(outcome)
+            flight = self._flights.pop(key, None)
+        if flight is not None:  # else this process was forked by the maker, and has no passengers
+            flight.set_result(outcome)

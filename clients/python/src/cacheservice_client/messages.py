@@ -24,8 +24,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The headers' names are found in any case."""
+    """The headers' names are found in any case.
+
+    `in_doubt`: an earlier attempt, whose answer was lost, may have done what this one was to do.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    in_doubt: bool = False

@@ -99,8 +99,8 @@ class Operations:
         else:
             target = item(key) + _query(ttl=ttl, tag=listed(tags), cost=_cost(cost))
             headers, body = _headers(("content-type", encoded.content_type)), encoded.body
-        # Done twice, a conditional write would find the first time's and fail.
-        repeatable = if_match is None and not if_absent
+        # Done twice, a conditional write would find the first time's and fail. So would one whose lease is then used.
+        repeatable = if_match is None and not if_absent and lease is None
         return Operation(Request("PUT", target, body, headers + conditions, repeatable), self._stored, _nothing)
 
     def touch(

@@ -22,23 +22,19 @@ class Attempts:
         self._ends_at = self.began_at + timeout + request.wait
         self._retries_left = retries
         self._backoff = FIRST_BACKOFF
+        self.in_doubt = False  # whether one may have done what was asked though it failed
 
     def seconds_left(self) -> float:
         return max(0.001, self._ends_at - time.monotonic())
 
     def pause(self, error: CacheError) -> float | None:
         """The seconds to wait before the next attempt; None when there is to be none."""
-        if self._retries_left == 0 or not self._may_repeat(error):
+        did_nothing = isinstance(error, RateLimitExceeded) or (isinstance(error, Unreachable) and not error.sent)
+        self.in_doubt |= not did_nothing
+        if self._retries_left == 0 or not (did_nothing or self._request.repeatable):
             return None
         self._retries_left -= 1
         asked = error.retry_after if isinstance(error, APIError) else None
         pause = (asked or 0) + random.uniform(0, self._backoff)  # noqa: S311  no secret
         self._backoff = min(2 * self._backoff, LONGEST_BACKOFF)
         return pause if time.monotonic() + pause < self._ends_at else None
-
-    def _may_repeat(self, error: CacheError) -> bool:
-        if isinstance(error, RateLimitExceeded):
-            return True  # it did nothing
-        if isinstance(error, Unreachable) and not error.sent:
-            return True
-        return self._request.repeatable

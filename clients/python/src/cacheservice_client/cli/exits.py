@@ -23,7 +23,8 @@ Exit codes:
   5    no answer, or the service is unavailable (5xx)
   6    import: some lines were not stored, the others were
   70   a mistake of cachectl's own, with a traceback
-  130  interrupted, or a question answered with no"""
+  130  interrupted, or a question answered with no
+  141  nobody reads stdout any more (cachectl export | head)"""
 
 
 class Failure(Exception):

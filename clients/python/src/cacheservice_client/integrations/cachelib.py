@@ -9,6 +9,8 @@ cache. What JSON does not bring back as it was, such as a tuple, a date or a Res
 
 import datetime as dt
 import math
+import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,12 +28,16 @@ from cacheservice_client.results import Hit, Miss, Stored
 from cacheservice_client.transport import run
 
 LONGEST_SECONDS = 31_536_000  # the service's: a year
+MOST_ATTEMPTS = 100  # at an increment: of as many callers at once, the slowest needs no more
+PAUSE_SECONDS = 0.02  # at most, after a lost race
 
 
 class CacheServiceCache(BaseCache):
     """Keys are `<key_prefix>:<SHA-256 of the key>`. A timeout of 0, "never", is a year.
 
     - `cache`: a `Cache`; else one of the environment, whose outages are misses.
+    - Without a serializer, values are JSON, where a dict's names are texts: one with others, such as `{1: "a"}`, is a
+      TypeError.
     - `serializer`: one of cachelib's (Flask-Caching: CACHE_SERIALIZER) for what is not JSON. BaseSerializer is pickle:
       use it where everyone who has an API key of the tenant may run code in the application.
     """
@@ -120,9 +126,14 @@ class CacheServiceCache(BaseCache):
         return True
 
     def inc(self, key: str, delta: int = 1) -> int | None:
-        """Atomic: no increment is lost. The value expires when it would have. None when the cache is out."""
-        while True:
-            found = self._cache.get(self._key(key))
+        """Atomic: no increment is lost. The value expires when it would have.
+
+        None when it was not done: the cache is out or may not be read, or others were faster MOST_ATTEMPTS times.
+        """
+        for _ in range(MOST_ATTEMPTS):
+            found = self._found(key)
+            if found is None:
+                return None
             value: int = (self._loaded(found) or 0) + delta
             content = self._dumped(value)
             try:
@@ -134,10 +145,20 @@ class CacheServiceCache(BaseCache):
                     stored = self._cache.put(self._key(key), content, ttl=ttl, tags=self._tags, if_absent=True)
                 return None if stored is None else value
             except PreconditionFailed:  # another one was faster
-                continue
+                time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311  no secret
+        return None
 
     def dec(self, key: str, delta: int = 1) -> int | None:
         return self.inc(key, -delta)
+
+    def _found(self, key: str) -> Hit | Miss | None:
+        """None when on_error="miss" hides why it cannot be read, which `Cache.get` gives as a miss."""
+        try:
+            return run(self._cache._engine.attempt(self._cache._operations.get(self._key(key))))
+        except CacheError as error:
+            if not self._cache._engine.tolerates(error):
+                raise
+            return None
 
     def _key(self, key: str) -> str:
         return hashed_key(self._prefix, key)
