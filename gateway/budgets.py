@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from accounts import tokens
 from cacheservice.errors import APIError
 
-# How the price of calls that name no model is called, such as Azure's, whose model stands in the path: kept as ''.
+# How the price of calls that name no model, neither in the body nor in the path, is called: kept as ''.
 NO_MODEL: Final = "-"
 
 

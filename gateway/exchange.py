@@ -80,7 +80,7 @@ class Exchange:
 
     @property
     def _keeps_prompt(self) -> bool:
-        return self.upstream.policy.keep_prompts and self.plan.bypass != plans.PERSONAL_DATA
+        return self.upstream.policy.keep_prompts and not self.plan.personal
 
     def event(
         self,

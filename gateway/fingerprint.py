@@ -40,15 +40,33 @@ CREDENTIAL_HEADERS = (
     b"xi-api-key",
 )
 
+_FLAGS = b"anthropic-beta"  # a list whose order says nothing
+# What is asked for where nothing else is.
+_USUAL = frozenset({b"", b"*/*", b"application/*", b"application/json"})
+
 _NONE = (b"",) * len(SIGNIFICANT_HEADERS)
 _SIGNIFICANT = frozenset(SIGNIFICANT_HEADERS)
 
 
 def significant(headers: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
-    """Their values; empty where they are missing."""
+    """Their values; empty where they are missing. Flags in whatever order are the same."""
     if _SIGNIFICANT.isdisjoint(headers):
         return _NONE
-    return tuple(headers.get(name, b"") for name in SIGNIFICANT_HEADERS)
+    values = {name: headers.get(name, b"") for name in SIGNIFICANT_HEADERS}
+    flags = {flag.strip() for flag in values[_FLAGS].split(b",")}
+    values[_FLAGS] = b",".join(sorted(flags - {b""}))
+    return tuple(values.values())
+
+
+def accepted(headers: Mapping[bytes, bytes]) -> bytes:
+    """The format that is asked for, in small letters; empty where it is JSON or any. What is not known of an API may
+    answer in several."""
+    value = headers.get(b"accept")
+    if value is None or value in _USUAL:
+        return b""
+    formats = [b"".join(each.lower().split()) for each in value.split(b",")]
+    usual = all(each.partition(b";")[0] in _USUAL for each in formats)
+    return b"" if usual else b",".join(formats)
 
 
 def whose(upstream: Upstream, own_credential: bytes | None, headers: Mapping[bytes, bytes]) -> bytes | None:
@@ -83,8 +101,8 @@ def canonical(api: API, upstream: Upstream, body: Body, *, streams: bool) -> byt
 def fingerprint(
     upstream: Upstream, whose: bytes | None, path: str, query: str, headers: tuple[bytes, ...], content: bytes
 ) -> bytes:
-    """`whose` and `headers`: what the functions of these names say (`significant`); `content`: the canonical body, or
-    a key of the client's."""
+    """`whose` and `headers`: what the functions of these names say (`significant`, and `accepted` where it says
+    something); `content`: the canonical body, or a key of the client's."""
     parts = (
         upstream.name.encode(),
         upstream.base_url.encode(),

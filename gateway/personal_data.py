@@ -73,6 +73,17 @@ _PHONE: Final = _compiled(
     r")(?:[^0-9A-Za-z]|$)"
 )
 _DIGITS: Final = _compiled(r"[0-9](?:[ -]?[0-9]){12,}")  # a run that may have a card's number in it
+# The groups that stand on cards, with one separator among them that is none of a run's above. First of all what goes on
+# for longer: a column of numbers is no card.
+_NETWORK: Final = r"(?:[3-6][0-9]{3}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)"
+_LAYOUTS: Final = [
+    _compiled(
+        rf"(?:^|[^0-9])(?:[0-9]{{4}}(?:{apart}[0-9]{{4}}){{4,}}"
+        rf"|{_NETWORK}(?:{apart}[0-9]{{4}}){{2}}(?:{apart}[0-9]{{4}}(?:{apart}[0-9]{{3}})?|{apart}[0-9])"
+        rf"|{_NETWORK}{apart}[0-9]{{6}}{apart}[0-9]{{4,5}})\b"
+    )
+    for apart in (r" ?\. ?", r" ?- ?", r"[ \t]{1,3}", r"[ \t]?\r?\n[ \t]?", r"[ \t\r\n]{1,3}")
+]
 _ACCOUNT: Final = _compiled(r"\b[A-Za-z]{2}[0-9]{2}(?:[ -]?[0-9A-Za-z]){11,30}")
 
 
@@ -146,7 +157,9 @@ def _phone(text: bytes, budget: _Budget) -> bool:
 
 
 def _card(text: bytes, budget: _Budget) -> bool:
-    return any(_has_card(run, budget) for run in _runs(text))
+    return any(_has_card(run, budget) for run in _runs(text)) or any(
+        _is_card(match[0], budget) for layout in _LAYOUTS for match in layout.finditer(text)
+    )
 
 
 def _runs(text: bytes) -> Iterator[list[bytes]]:
@@ -173,6 +186,16 @@ def _has_card(groups: list[bytes], budget: _Budget) -> bool:
     return False
 
 
+def _is_card(groups: bytes, budget: _Budget) -> bool:
+    """Whether what stands as on a card is its number, perhaps with three digits behind that are none of it."""
+    number = groups.translate(None, _NO_DIGITS)
+    if len(number) > 19:  # a column
+        return False
+    budget.take()
+    return _luhn(number) or (len(number) == 19 and _luhn(number[:16]))
+
+
+_NO_DIGITS: Final = bytes(byte for byte in range(256) if byte not in b"0123456789")
 _DOUBLED: Final = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 _SINGLE: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
 

@@ -6,12 +6,14 @@ plans are kept, and a repeat costs one SHA-256 instead of parsing, canonical JSO
 
 import asyncio
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 
@@ -19,9 +21,9 @@ from cacheservice.entries import nesting
 from cacheservice.entries.requests import shown
 from cacheservice.errors import InvalidRequest
 from gateway import personal_data, time_sensitive
-from gateway.apis import api_for
+from gateway.apis import api_for, other
 from gateway.apis.base import API, Body
-from gateway.fingerprint import canonical, fingerprint, significant, whose
+from gateway.fingerprint import accepted, canonical, fingerprint, significant, whose
 from gateway.providers import Upstream
 from gateway.requests import MAX_MODEL_BYTES, MAX_USER_BYTES, SHORT_LINE, Directives
 
@@ -30,7 +32,7 @@ KEPT_PLANS = 10_000
 LARGE, HUGE = 32_768, 1_048_576
 MAX_PROMPT_CHARACTERS = 500  # of what spend events keep, where the policy lets them
 
-_NOTHING_SAID = (significant({}), None, "")
+_NOTHING_SAID = (significant({}), b"", None, "")
 _NOT_JSON = "not a JSON object"
 PERSONAL_DATA = "personal-data"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -46,6 +48,7 @@ class Plan(NamedTuple):
     fingerprint: bytes  # SHA-256; empty where the body has none
     bypass: str  # why it is not cached; empty: it is
     unread: bool = False  # whether there is a body, of which is not known what it asks for
+    personal: bool = False  # whether the prompt has personal data: known where it is to be cached or kept
 
     @property
     def key(self) -> str:
@@ -115,6 +118,7 @@ def _place(upstream: Upstream, asked: Asked) -> _Place:
     digest = _digest_of_line(asked.method, asked.path, asked.query)
     said = (
         significant(asked.headers),
+        accepted(asked.headers),
         whose(upstream, asked.own_credential, asked.headers),
         asked.directives.key,
     )
@@ -169,18 +173,21 @@ def _plan(upstream: Upstream, asked: Asked) -> Plan:
     posted = asked.method == "POST"
     if body is None:
         bypass = _NOT_JSON if posted else f"method {asked.method}"
-        return Plan(api, "", "", False, b"", bypass, unread=bool(asked.body))
+        return Plan(api, _model_in(upstream, asked), "", False, b"", bypass, unread=bool(asked.body))
     _check_members(asked.body)
-    model, user, streams = _member(body, "model", MAX_MODEL_BYTES), _user(body), api.streams(body)
+    model = _member(body, "model", MAX_MODEL_BYTES) or _model_in(upstream, asked)
+    user, streams = _user(body), api.streams(body)
     if not posted:  # some upstreams take any method for the same: what it may cost is the body's
-        return Plan(api, model, user, streams, b"", f"method {asked.method}")
+        bypass = f"method {asked.method}"
+        return Plan(api, model, user, streams, b"", bypass, personal=_personal(upstream, api, body, bypass))
     content = asked.directives.key.encode() or canonical(api, upstream, body, streams=streams)
     if content is None:
         digest, bypass = b"", "no canonical JSON"
     else:
         digest = _digest(upstream, asked, api, streams, content)
-        bypass = _bypass(upstream, api, body)
-    return Plan(api, model, user, streams, digest, bypass)
+        bypass = _bypass(upstream, api, asked.path, body)
+    personal = _personal(upstream, api, body, bypass)
+    return Plan(api, model, user, streams, digest, bypass or (PERSONAL_DATA if personal else ""), personal=personal)
 
 
 def _check_members(body: bytes) -> None:
@@ -209,19 +216,30 @@ def _digest(upstream: Upstream, asked: Asked, api: API, streams: bool, content: 
     if asked.directives.key:  # never the fingerprint of a body that happens to be its bytes
         query += f"\nkey {streams and not api.converts}"
     credentials = whose(upstream, asked.own_credential, asked.headers)
-    return fingerprint(upstream, credentials, asked.path, query, significant(asked.headers), content)
+    headers = significant(asked.headers)
+    if other.is_unknown(api) and (formats := accepted(asked.headers)):
+        headers = (*headers, formats)
+    return fingerprint(upstream, credentials, asked.path, query, headers, content)
 
 
-def _bypass(upstream: Upstream, api: API, body: Body) -> str:
-    """Why the policy does not let it be cached; empty if it does."""
+def _bypass(upstream: Upstream, api: API, path: str, body: Body) -> str:
+    """Why the policy does not let it be cached, whatever the prompt says; empty if it does."""
     policy = upstream.policy
     if not policy.cache:
         return "policy"
-    if not policy.cache_random and (random := api.randomness(body)) is not None:
+    if other.creates(api, path):
+        return "creates"
+    if not policy.cache_random and (random := other.randomness(api, path, body)) is not None:
         return random
-    if (policy.personal_data or policy.personal_patterns) and personal_data.found(api.texts(body), policy):
-        return PERSONAL_DATA
     return ""
+
+
+def _personal(upstream: Upstream, api: API, body: Body, bypass: str) -> bool:
+    """Whether the prompt has what the policy minds. Not looked for where it is neither cached nor kept."""
+    policy = upstream.policy
+    if not (policy.personal_data or policy.personal_patterns) or (bypass and not policy.keep_prompts):
+        return False
+    return personal_data.found(api.personal_texts(body), policy) is not None
 
 
 def _user(body: Body) -> str:
@@ -232,9 +250,23 @@ def _user(body: Body) -> str:
     )
 
 
+def _model_in(upstream: Upstream, asked: Asked) -> str:
+    """The model that the URL names: Gemini's `/models/<model>:<method>`, Azure's `/deployments/<model>/` and Bedrock's
+    `/model/<model>/`; empty where it names none."""
+    parts = [unquote(part) for part in (upstream.base_url + asked.path).split("/") if part]
+    for before, part in itertools.pairwise(parts):
+        if before.lower() in ("deployments", "model"):  # Azure takes any case
+            return _cut(part, MAX_MODEL_BYTES)
+        if before.lower() in ("models", "tunedmodels") and ":" in part:
+            return _cut(part.rpartition(":")[0], MAX_MODEL_BYTES)
+    return ""
+
+
 def _member(body: Body, name: str, most: int) -> str:
     """A text member, cut to what is kept of it; empty without one."""
     value = body.get(name)
-    if not isinstance(value, str):
-        return ""
+    return _cut(value, most) if isinstance(value, str) else ""
+
+
+def _cut(value: str, most: int) -> str:
     return value.replace("\x00", "").encode("utf-8", "replace")[:most].decode("utf-8", "ignore")

@@ -12,6 +12,15 @@ from gateway.apis.openai_responses import Responses
 from gateway.apis.other import Computed, Unknown
 from gateway.models import Kind
 
+
+class _Counts(Computed):
+    """Of tokens, before a model is asked. https://docs.anthropic.com/en/docs/build-with-claude/token-counting,
+    https://ai.google.dev/gemini-api/docs/tokens, https://docs.aws.amazon.com/bedrock/latest/userguide/count-tokens.html
+    """
+
+    free = True
+
+
 # What their paths end with, below the base URL; an ending of another one comes after it.
 _APIS: Final[Mapping[str, API]] = {
     "/chat/completions": ChatCompletions(),
@@ -26,8 +35,11 @@ _APIS: Final[Mapping[str, API]] = {
     "/moderations": Computed(),
     "/rerank": Computed(),
     "/tokenize": Computed(),
+    "/messages/count_tokens": _Counts(),
+    "/responses/input_tokens": _Counts(),
+    ":countTokens": _Counts(),
+    "/count-tokens": _Counts(),
     "/count_tokens": Computed(),
-    "/responses/input_tokens": Computed(),
 }
 _MESSAGES = _APIS["/v1/messages"]
 _OTHER, _UNKNOWN = API(), Unknown()

@@ -15,8 +15,13 @@ Body = Mapping[str, Any]
 
 DONE = b"[DONE]"  # the data of the last event of OpenAI's streams
 
-# What APIs that are not known here call their prompts, and how much they may answer.
-_PROMPTS = ("messages", "message", "prompt", "contents", "inputs")
+# What APIs that are not known here call their prompts, those for images and video of their own, and how much they may
+# answer.
+_PICTURED = (
+    *("text_prompts", "text_prompt", "textPrompt", "promptText", "prompt_text"),
+    *("positive_prompt", "positivePrompt"),
+)
+_PROMPTS = ("messages", "message", "prompt", "prompts", "contents", "inputs", *_PICTURED)
 _LIMITS = (
     "max_tokens",
     "max_completion_tokens",
@@ -89,6 +94,8 @@ class API:
     name: ClassVar[str] = "other"
     # Whether a stored answer serves requests that stream and those that do not, by `assemble` and `replay`.
     converts: ClassVar[bool] = False
+    # Whether providers charge nothing for it, whatever is asked.
+    free: ClassVar[bool] = False
     # Members of a request's body that do not change its answer.
     ignored: ClassVar[tuple[str, ...]] = ("stream", "stream_options", "user", "metadata")
     # Members of a request's body that hold the prompt; empty: all but the ignored ones and `model`.
@@ -102,28 +109,41 @@ class API:
         """Why the answer would be another one each time, such as `temperature>0`; None where it would not.
 
         Here: a `temperature` above 0, or none given where there is a prompt, without a `seed`; images and video
-        without a `seed`.
+        without a `seed`. Of an API that is not known, the objects in the body's lists have prompts too.
         """
-        if any(isinstance(seed, int) for seed in reading.nested(body, ("seed",))):
+        if reading.seeded(body):
             return None
-        temperatures = list(reading.nested(body, ("temperature",)))
+        known = bool(self.prompts)
+        if not known and _has(body, _PICTURED):
+            return "no seed"
+        temperatures = list(reading.nested(body, ("temperature",), lists=not known))
         if any(temperature != 0 for temperature in temperatures):
             return "temperature>0"
-        if temperatures or not any(True for _ in reading.nested(body, self.prompts or _PROMPTS)):
+        if temperatures or not _has(body, self.prompts or _PROMPTS, lists=not known):
             return None
         return "temperature absent"
 
     def texts(self, body: Body) -> Iterator[str]:
-        """The prompt's texts: what time-sensitive words and personal data are looked for in, and `normalized` is about.
+        """The prompt's texts: what time-sensitive words are looked for in, and what is kept of it where it may be.
 
         Here: every string of the members that hold the prompt, but for handles and files in base64.
         """
         return reading.texts([body[name] for name in self._prompts(body)])
 
+    def personal_texts(self, body: Body) -> Iterator[str]:
+        """What personal data are looked for in: whatever the prompt holds, what tools are given and handles too, but
+        for files in base64."""
+        return reading.everything([body[name] for name in self._prompts(body)])
+
     def normalized(self, body: Body) -> Body:
         """The body as the fingerprint is made of under the policy `normalized`: in each of the prompt's texts, runs of
-        white space are one space, none at the ends, and Unicode case-folded. Names and addresses stay as they are."""
-        return {**body, **{name: reading.normalized(body[name]) for name in self._prompts(body)}}
+        white space are one space, none at the ends, and Unicode case-folded. Names and addresses stay as they are.
+
+        Here: of what is usually called so, in the body or an object in it. What else is prose is not known, and stop
+        sequences are none."""
+        if self.prompts:
+            return {**body, **{name: reading.normalized(body[name]) for name in self._prompts(body)}}
+        return {name: value if name in self.ignored else _with_prose(name, value) for name, value in body.items()}
 
     def streams(self, body: Body) -> bool:
         """Whether the client asks for a stream."""
@@ -221,6 +241,19 @@ class API:
         if self.prompts:
             return [name for name in self.prompts if name in body]
         return [name for name in body if name not in self.ignored and name != "model"]
+
+
+def _with_prose(name: str, value: Any) -> Any:
+    """The member of a body with its prompts normalized."""
+    if name in _PROMPTS:
+        return reading.normalized(value)
+    if not isinstance(value, dict):
+        return value
+    return {inner: reading.normalized(held) if inner in _PROMPTS else held for inner, held in value.items()}
+
+
+def _has(body: Body, names: tuple[str, ...], *, lists: bool = True) -> bool:
+    return any(True for _ in reading.nested(body, names, lists=lists))
 
 
 def _with_providers_tools(body: Body) -> bool:

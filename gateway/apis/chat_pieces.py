@@ -80,7 +80,7 @@ class Choice:
             self._calls.append(known)
         elif type(index) is not int:
             raise ValueError("a tool call's index is no number")
-        elif index in self._indexes:
+        elif index in self._indexes and not _is_another(self._calls[self._indexes[index]], piece):
             known = self._calls[self._indexes[index]]
         else:
             self._indexes[index] = len(self._calls)
@@ -118,6 +118,15 @@ class Choice:
             yield {"index": index, "delta": {"tool_calls": [{**call, "index": number}]}, **unended}
         rest = {name: value for name, value in choice.items() if name not in ("message", "logprobs", "index")}
         yield {"index": index, "delta": {}, **rest}
+
+
+def _is_another(known: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
+    """Whether the piece begins another call than the one that has its index: some (Gemini) tell all of them under 0.
+    By its id, and a name: others (vLLM) give each piece of a call a new id, but only its first one a name."""
+    began, begins = known.get("id"), piece.get("id")
+    if not began or not begins or begins == began:
+        return False
+    return any(isinstance(held, dict) and held.get("name") for held in (piece.get("function"), piece.get("custom")))
 
 
 def _join(whole: dict[str, Any], piece: Mapping[str, Any], depth: int = 0) -> None:

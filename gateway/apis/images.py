@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.apis.base import API, Body, Event
-from gateway.apis.reading import document, items, member, nested
+from gateway.apis.reading import document, items, member, seeded
 from gateway.apis.usages import Usage
 
 URL_TTL_SECONDS = 3300  # OpenAI's URLs of images are gone after an hour
@@ -27,7 +27,7 @@ class Images(API):
     counts = ("n",)
 
     def randomness(self, body: Body) -> str | None:
-        return None if any(isinstance(seed, int) for seed in nested(body, ("seed",))) else "no seed"
+        return None if seeded(body) else "no seed"
 
     def ends(self, event: Event) -> bool:
         return event.name in _COMPLETED

@@ -18,6 +18,8 @@ _NOT_READ = frozenset(
 # Of the others, those in which white space and case matter.
 _EXACT = _NOT_READ | {"name", "filename", "url", "uri", "image_url", "file_url"}
 _FILE = re.compile(r"data:\S*|[A-Za-z0-9+/_=-]{200,}")  # as an address of its own, or in base64
+_BASE64 = re.compile(r"data:[^,\s]*;base64,\S*|[A-Za-z0-9+/_=-]{200,}")
+_LARGE = 10**6  # from which on a number may be somebody's, and is no token of a text
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _ADDRESS = re.compile(r"https?://\S*")
 
@@ -84,13 +86,24 @@ def encoded(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def nested(body: Mapping[str, Any], names: Iterable[str]) -> Iterator[Any]:
+def nested(body: Mapping[str, Any], names: Iterable[str], *, lists: bool = False) -> Iterator[Any]:
     """The values, null ones left out, of these members of the body, and of the objects that it has as members: many
-    APIs keep parameters in an object of its own (`options`, `parameters`, `generationConfig`, `input`)."""
+    APIs keep parameters in an object of its own (`options`, `parameters`, `generationConfig`, `input`). With `lists`
+    also of the objects in its lists (`instances`)."""
     names = tuple(names)
-    for holder in (body, *(value for name, value in body.items() if name != "metadata")):
+    held = [value for name, value in body.items() if name != "metadata"]
+    if lists:
+        held += [each for value in held if isinstance(value, list) for each in value]
+    for holder in (body, *held):
         if isinstance(holder, Mapping):
             yield from (holder[name] for name in names if holder.get(name) is not None)
+
+
+def seeded(body: Mapping[str, Any]) -> bool:
+    """Whether it gives a whole-numbered `seed`. A negative one asks for a random one, as -1 does of most who make
+    images; where it gives two, both must be one."""
+    seeds = list(nested(body, ("seed",)))
+    return bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds)
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -105,6 +118,26 @@ def texts(value: Any) -> Iterator[str]:
             stack.extend(reversed(value))
         elif isinstance(value, dict):
             stack.extend(held for name, held in reversed(value.items()) if not _skipped(value, name, _NOT_READ))
+
+
+def everything(value: Any) -> Iterator[str]:
+    """All that a JSON value says, in its order, but for files in base64: strings, large whole numbers as they are
+    written, and the names of members that are none of a program's."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            if not _BASE64.fullmatch(value):
+                yield value
+        elif isinstance(value, list):
+            stack.extend(reversed(value))
+        elif isinstance(value, dict):
+            for name, held in reversed(value.items()):
+                stack.append(held)
+                if not name.isidentifier():
+                    stack.append(name)
+        elif type(value) is int and abs(value) >= _LARGE:
+            yield str(value)
 
 
 def normalized(value: Any, depth: int = 0) -> Any:
