@@ -17,7 +17,7 @@ from django.conf import settings
 from msgspec.structs import replace
 
 from cacheservice.entries.models import Space
-from cacheservice.entries.requests import MAX_LEASE_SECONDS, MAX_WAIT_SECONDS, NewEntry
+from cacheservice.entries.requests import NewEntry
 from cacheservice.entries.store import Hit, Store
 from cacheservice.errors import APIError, InsufficientCredits, TTLTooLong, Unavailable
 from gateway import plan as plans
@@ -34,12 +34,11 @@ from gateway.models import CacheStatus, SpendState
 from gateway.outcomes import Outcome, outcome_of
 from gateway.providers import Upstream
 from gateway.requests import for_upstream
-from gateway.upstreams import UpstreamError, Upstreams
+from gateway.upstreams import Deadline, UpstreamError, Upstreams
 
 log = structlog.get_logger(__name__)
 
-# What another provider may do better.
-_TRY_ANOTHER = frozenset({429, 500, 502, 503, 504, 529})
+_TRY_ANOTHER = upstreams.RETRIED_STATUSES  # what another provider may do better
 PUT_PAUSES = (0.5, 2.0)  # seconds before a store that was too busy is asked again
 
 
@@ -56,6 +55,8 @@ class Fetcher:
             if exchange.cache is CacheStatus.MISS and exchange.stores:
                 token = await self._lease(flight, exchange)
                 if flight.filled is not None:
+                    if not flight.readers:  # who waited for it has gone
+                        self._flights.keep(self._store.refund(flight.filled.charge))
                     flight.end()
                     return
             outcome = await self._call(flight, exchange)
@@ -88,13 +89,13 @@ class Fetcher:
     async def _call(self, flight: Flight, exchange: Exchange) -> Outcome:
         """Raises APIError, where there is no whole answer."""
         reservation = await self._reserve(flight, exchange)
-        started = time.monotonic()
+        started, deadline = time.monotonic(), Deadline.after(exchange.upstream.policy.total_seconds)
         unknown = True  # what it cost, until something says so
         answer: Answer | None = None
         outcome: Outcome | None = None
         upstream = exchange.upstream
         try:
-            upstream, response, uncertain = await self._send(exchange)
+            upstream, response, uncertain = await self._send(exchange, deadline)
             try:
                 answer = Answer(response.status, response.headers)
                 flight.begin(answer)
@@ -142,9 +143,9 @@ class Fetcher:
         flight.booked = True
         return reservation
 
-    async def _send(self, exchange: Exchange) -> tuple[Upstream, upstreams.Answer, bool]:
-        """The answer of the first provider that gives a good one, else the last one's; and whether an earlier try may
-        have cost something. Raises UpstreamError."""
+    async def _send(self, exchange: Exchange, deadline: Deadline) -> tuple[Upstream, upstreams.Answer, bool]:
+        """The answer of the first provider that gives a good one, else of the last that there was time for; and whether
+        an earlier try may have cost something. Raises UpstreamError."""
         asked, body = exchange.asked, exchange.asked.body
         if exchange.plan.streams:
             wanted = exchange.api.upstream_body(exchange.body)
@@ -155,14 +156,14 @@ class Fetcher:
         for upstream in candidates:
             last = upstream is candidates[-1]
             try:
-                response = await self._upstreams.send(upstream, request, asked.own_credential)
+                response = await self._upstreams.send(upstream, request, asked.own_credential, deadline)
             except UpstreamError as error:
                 began = error.began = began or error.began
-                if last:
+                if last or deadline.over:
                     raise
                 continue
             began = began or response.lost > 0
-            if last or response.status not in _TRY_ANOTHER:
+            if last or deadline.over or response.status not in _TRY_ANOTHER:
                 return upstream, response, began
             await response.close()
         raise AssertionError("there is a last candidate")
@@ -181,10 +182,12 @@ class Fetcher:
         """Book what the call cost: nothing where the upstream did not do it, the worst case where nobody knows."""
         if outcome is None:
             outcome = Outcome({}, None, "interrupted", broken=True)
+        free = _is_free(exchange)
+        unknown = unknown and not free
         cost: Decimal | None = Decimal(0)
         if outcome.broken and unknown:
             cost = None
-        elif answer is not None and 200 <= answer.status < 300:
+        elif answer is not None and 200 <= answer.status < 300 and not exchange.api.free:
             rates = exchange.tenancy.prices.get((upstream.name, exchange.plan.model))
             cost = pricing.price(
                 upstream.kind,
@@ -196,6 +199,8 @@ class Fetcher:
                 speed=_text(member(outcome.document.get("usage"), "speed")),
                 base_url=upstream.base_url,
             )
+        if cost is None and free:
+            cost = Decimal(0)
         outcome = outcome._replace(cost=cost)
         state = SpendState.UNKNOWN if unknown else SpendState.SETTLED
         status = 0 if answer is None else answer.status
@@ -232,15 +237,11 @@ def _failed(error: UpstreamError) -> UpstreamFailed:
 
 
 async def lease_or_wait(store: Store, exchange: Exchange, key: str) -> Hit | int | None:
-    """As the store's, for as long as a call of this provider may take."""
+    """As the store's, for as long as a call of this provider may take: more than the API lets its clients ask for.
+
+    Who waits for a process that was killed waits for all of it, rather than that every process makes a long call."""
     most = exchange.upstream.policy.total_seconds
-    return await store.lease_or_wait(
-        exchange.caller,
-        key,
-        seconds=min(most, MAX_LEASE_SECONDS),
-        wait=min(most, MAX_WAIT_SECONDS),
-        space=Space.GATEWAY,
-    )
+    return await store.lease_or_wait(exchange.caller, key, seconds=most, wait=most, space=Space.GATEWAY)
 
 
 async def put(store: Store, exchange: Exchange, key: str, entry: NewEntry, lease: int) -> None:
@@ -281,10 +282,16 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _is_free(exchange: Exchange) -> bool:
+    """Whether providers charge nothing for it: counts of tokens, and lists of models and the like. The latter may have
+    a price of the tenant's own all the same."""
+    return exchange.api.free or (exchange.asked.method != "POST" and not exchange.asked.body)
+
+
 def _worst_case(exchange: Exchange) -> Decimal | None:
     """In USD, of the dearest of the providers that may be asked; None: unknown."""
-    if exchange.asked.method != "POST" and not exchange.asked.body:
-        return Decimal(0)  # lists of models and the like
+    if _is_free(exchange):
+        return Decimal(0)
     api, body, unread = exchange.api, exchange.body, exchange.unread
     worst = [
         pricing.worst_case(
@@ -296,7 +303,7 @@ def _worst_case(exchange: Exchange) -> Decimal | None:
             exchange.tenancy.prices.get((upstream.name, exchange.plan.model)),
             upstream.policy.max_output_tokens,
             image_parts=pricing.count_image_parts(body),
-            seconds=upstream.policy.total_seconds,
+            seconds=exchange.upstream.policy.total_seconds,
             choices=None if unread else api.choices(body),
             hidden_input=unread or api.hidden_input(body),
             tier=_text(body.get("service_tier")),

@@ -8,7 +8,7 @@ from billing.rows import django_rows
 from gateway import sql
 from gateway.models import Budget, BudgetDay, ModelPrice, Provider, SpendDay
 
-# No call is under way for so long: the longest total time of a policy is an hour, and a fallback may come after it.
+# No call is under way for so long: the longest total time of a policy is an hour, fallbacks included.
 LOST_AFTER = timedelta(minutes=70)
 KEPT = timedelta(days=90)  # events, and what budgets' days used; the sums of days stay
 CHUNK = 1000  # rows in a transaction

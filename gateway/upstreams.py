@@ -28,7 +28,8 @@ from gateway import connections, loops
 from gateway.breaker import Breaker, Open
 from gateway.providers import Upstream
 
-RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504, 529})
+# Those from 520 to 524 are Cloudflare's, where it had no good answer from the server behind it.
+RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504, *range(520, 525), 529})
 REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 306, 307, 308})
 FIRST_PAUSE: Final = 0.25  # seconds; doubled with each try, and each time up to as much again by chance
 LONGEST_PAUSE: Final = 5.0  # an upstream that asks for more is not tried again: its answer goes to the client
@@ -70,6 +71,21 @@ class Request(NamedTuple):
     query: str  # as it is in a URL, without the question mark; may be empty
     headers: tuple[tuple[str, str], ...]  # without credential, host and length
     body: bytes
+
+
+class Deadline(NamedTuple):
+    """When a request is over: all tries at all of its providers, and the reading of the answer."""
+
+    at: float  # as the event loop's clock has it
+    seconds: int  # that it had in all
+
+    @classmethod
+    def after(cls, seconds: int) -> "Deadline":
+        return cls(asyncio.get_running_loop().time() + seconds, seconds)
+
+    @property
+    def over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self.at
 
 
 class UpstreamError(Exception):
@@ -153,15 +169,18 @@ class Upstreams:
     def measure(self) -> None:
         metrics.BREAKERS_OPEN.set(self._breaker.held())
 
-    async def send(self, upstream: Upstream, request: Request, credential: bytes | None) -> Answer:
+    async def send(
+        self, upstream: Upstream, request: Request, credential: bytes | None, deadline: Deadline | None = None
+    ) -> Answer:
         """The answer as soon as its status and headers are there; the last try's, whatever its status.
 
-        `credential` is the client's own, the header's whole value, and goes before the provider's. The policy's
-        total_seconds bound all tries together and the reading of the answer. Raises UpstreamError.
+        `credential` is the client's own, the header's whole value, and goes before the provider's. `deadline` bounds
+        all tries together and the reading of the answer; without one, the policy's total_seconds do. Raises
+        UpstreamError.
         """
         loop, place = asyncio.get_running_loop(), (upstream.tenant_id, upstream.name)
         url, headers = self._url(upstream, request), _headers(upstream, request, credential)
-        deadline, lost = loop.time() + upstream.policy.total_seconds, 0
+        deadline, lost = deadline or Deadline.after(upstream.policy.total_seconds), 0
         tries_left = upstream.policy.retries
         pause = self._first_pause
         while True:
@@ -173,7 +192,7 @@ class Upstreams:
             outcome = await self._measured_try(call, request, url, headers, tries)
             lost += isinstance(outcome, UpstreamError) and outcome.began
             wait = _wait(outcome, call, pause)
-            if wait is None or not tries_left or loop.time() + wait >= deadline or self._breaker.state(place):
+            if wait is None or not tries_left or loop.time() + wait >= deadline.at or self._breaker.state(place):
                 break
             if isinstance(outcome, aiohttp.ClientResponse):
                 outcome.release()
@@ -250,7 +269,7 @@ def _base(base_url: str, allowed: tuple[Network, ...]) -> str:
 class _Call:
     """One try: its timeouts, and what its errors are called."""
 
-    def __init__(self, upstream: Upstream, deadline: float) -> None:
+    def __init__(self, upstream: Upstream, deadline: Deadline) -> None:
         self.upstream, self._deadline = upstream, deadline
         self._timer: asyncio.Timeout | None = None
         self._connected = False
@@ -264,7 +283,7 @@ class _Call:
         """Raises UpstreamError."""
         loop, policy = asyncio.get_running_loop(), self.upstream.policy
         try:
-            async with asyncio.timeout_at(min(loop.time() + policy.connect_seconds, self._deadline)) as self._timer:
+            async with asyncio.timeout_at(min(loop.time() + policy.connect_seconds, self._deadline.at)) as self._timer:
                 response = await session.request(
                     request.method,
                     url,
@@ -285,7 +304,7 @@ class _Call:
         self._connected = True
         if self._timer is not None:
             first_byte = asyncio.get_running_loop().time() + self.upstream.policy.first_byte_seconds
-            self._timer.reschedule(min(first_byte, self._deadline))
+            self._timer.reschedule(min(first_byte, self._deadline.at))
 
     def watch(self, response: aiohttp.ClientResponse) -> None:
         """From now on hang up on an upstream that sends nothing: one timer an answer, not one a piece."""
@@ -298,7 +317,7 @@ class _Call:
 
     def _look(self, response: aiohttp.ClientResponse) -> None:
         loop = asyncio.get_running_loop()
-        due = min(self._heard_at + self.upstream.policy.idle_seconds, self._deadline)
+        due = min(self._heard_at + self.upstream.policy.idle_seconds, self._deadline.at)
         if loop.time() >= due:
             self._silent = True
             response.close()  # whoever waits for a piece gets an error
@@ -307,18 +326,17 @@ class _Call:
 
     async def piece(self, content: aiohttp.StreamReader) -> bytes:
         """The next of the body; empty at its end. Raises UpstreamError."""
-        loop = asyncio.get_running_loop()
         try:
             piece = await content.readany()
         except (aiohttp.ClientError, HttpProcessingError, OSError):
             if not self._silent:
                 raise self._error(502, "upstream_broken", "broke off its answer, or sent what is none") from None
-        if self._silent or loop.time() >= self._deadline:
-            if loop.time() >= self._deadline:
+        if self._silent or self._deadline.over:
+            if self._deadline.over:
                 raise self._out_of_time() from None
             seconds = self.upstream.policy.idle_seconds
             raise self._error(504, "upstream_timeout", f"sent nothing for {seconds} s") from None
-        self._heard_at = loop.time()
+        self._heard_at = asyncio.get_running_loop().time()
         return piece
 
     def too_large(self, most: int) -> UpstreamError:
@@ -352,7 +370,7 @@ class _Call:
 
     def _timed_out(self) -> UpstreamError:
         policy = self.upstream.policy
-        if asyncio.get_running_loop().time() >= self._deadline:
+        if self._deadline.over:
             return self._out_of_time()
         if not self._connected:
             self.repeatable = True
@@ -360,7 +378,7 @@ class _Call:
         return self._error(504, "upstream_timeout", f"did not begin to answer within {policy.first_byte_seconds} s")
 
     def _out_of_time(self) -> UpstreamError:
-        seconds = self.upstream.policy.total_seconds
+        seconds = self._deadline.seconds
         return self._error(504, "upstream_timeout", f"took more than the {seconds} s that a request may take in all")
 
     def _error(self, status: int, code: str, what: str) -> UpstreamError:

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.upstreams import Answer, Upstreams
+from gateway.upstreams import Answer, Deadline, Upstreams
 from tests.raw_servers import Answer as Serve
 from tests.raw_servers import Exchange, RawServer, cut_off, raw_server
 from tests.upstream_calls import (
@@ -112,6 +112,27 @@ def test_time_runs_out(serve: Serve, policy: dict[str, int], said: str) -> None:
         assert len(server.requests) == 1
 
     with_server(serve, scenario)
+
+
+def test_all_providers_of_a_request_share_its_time() -> None:
+    """It is the request's, whatever the policy of the provider that is asked last says."""
+
+    async def scenario(server: RawServer, upstreams: Upstreams) -> None:
+        deadline = Deadline.after(1)
+        error = await error_of(upstreams.send(provider(server.url, total_seconds=30), request(), None, deadline))
+        assert error.message == "The provider 'ours' took more than the 1 s that a request may take in all."
+        assert deadline.over
+
+    with_server(hang, scenario)
+
+
+@pytest.mark.parametrize("status", [520, 521, 522, 523, 524])
+def test_what_cloudflare_says_of_the_server_behind_it_is_tried_again(status: int) -> None:
+    async def scenario(server: RawServer, upstreams: Upstreams) -> None:
+        answer = await upstreams.send(provider(server.url), request(), None)
+        assert (answer.status, await read(answer), len(server.requests)) == (200, b"{}", 2)
+
+    with_server(statuses(status, 200), scenario)
 
 
 def test_a_handshake_that_hangs_is_no_connection() -> None:
