@@ -106,9 +106,16 @@ class Sending:
         return self._send(message)
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> bool:
+async def send_answer(
+    send: Send,
+    answer: Answer,
+    request_id: str,
+    *,
+    head: bool = False,
+    refusal: Callable[[APIError, str], Answer] = error_answer,
+) -> bool:
     """Send it whole; for a HEAD request without its body. A large one goes out as fast as the client takes it, or
-    becomes a 503 when too many do: then this is False."""
+    becomes a 503, as `refusal` has it, when too many do: then this is False."""
     if head or len(answer.body) <= UNCOUNTED_BYTES:
         await _send(send, answer, request_id, head)
         return True
@@ -117,7 +124,7 @@ async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool
             async with asyncio.timeout(settings.ANSWER_TIMEOUT_SECONDS):
                 await _send(send, answer, request_id, head)
     except Unavailable as error:
-        await _send(send, error_answer(error, request_id), request_id, head)
+        await _send(send, refusal(error, request_id), request_id, head)
         return False
     except TimeoutError:  # the status is out: all that is left is to hang up
         log.info("slow_reader", request_id=request_id, size=len(answer.body))

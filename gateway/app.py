@@ -22,18 +22,19 @@ from cacheservice.entries.callers import caller_of
 from cacheservice.entries.models import Space
 from cacheservice.entries.operations import Caller
 from cacheservice.entries.store import Hit
-from cacheservice.errors import AddressNeeded, APIError, InsufficientCredits, InternalError, InvalidAPIKey, Unavailable
+from cacheservice.errors import AddressNeeded, APIError, InsufficientCredits, InternalError, InvalidAPIKey
 from cacheservice.http import BodyReader, Receive, Scope, Send
 from gateway import embeddings, requests, service
 from gateway.delivery import (
     BrokenOff,
     cache_headers,
     deliver,
-    request_id_headers,
+    failure_answer,
     saved_by,
+    send_whole,
     stored_answer,
 )
-from gateway.errors import ProviderUnknown, UpstreamFailed, error_body
+from gateway.errors import ProviderUnknown, UpstreamFailed
 from gateway.exchange import Exchange
 from gateway.flights import Flight
 from gateway.models import CacheStatus, Kind, SpendState
@@ -43,7 +44,13 @@ from gateway.service import Gateway
 log = structlog.get_logger(__name__)
 SCOPE = "gateway"
 _OUTCOMES = {status: status.label.lower() for status in CacheStatus}  # as the metric has them
+_MAX_AGE, _UNREADABLE = "max-age", "unreadable"
+_SHARED_REFRESHES = frozenset({_MAX_AGE, _UNREADABLE})  # they want a new answer, and not one each
 T = TypeVar("T")
+
+
+class _TooOld(Exception):
+    """What another process's call brought is older than the request that joined its flight allows."""
 
 
 def takes(scope: Scope) -> bool:
@@ -107,9 +114,7 @@ async def respond(scope: Scope, receive: Receive, send: http.Sending, bodies: Bo
         extra = cache_headers(exchange)
     elif caller is not None and not isinstance(failure, InvalidAPIKey):
         extra = http.rate_headers(caller.rate)
-    content = error_body(kind, failure, request_id)
-    named = request_id_headers(kind, request_id)
-    answer = http.Answer(failure.status, (http.JSON, *failure.headers, *named, *extra), content)
+    answer = failure_answer(kind, failure, request_id, extra)
     await http.send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
 
 
@@ -168,16 +173,8 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
         await gateway.store.authorise(exchange.caller, SCOPE)
         return None
     try:
-        counted = 1
-        if directives.max_age is not None:
-            counted = 0  # this look counts it
-            known = await gateway.store.get(exchange.caller, exchange.plan.key, wanted=False, space=Space.GATEWAY)
-            if known is not None and items.age(known) > directives.max_age:
-                exchange.cache, exchange.reason = CacheStatus.REFRESH, "max-age"
-            if known is None or exchange.cache is CacheStatus.REFRESH:
-                return None
         before = gateway.flights.under_way(exchange.place)
-        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=counted)
+        hit = await _find(gateway, exchange, counted=1)
         if hit is None:
             hit = await _landing(gateway, exchange, before or gateway.flights.under_way(exchange.place))
         if hit is not None:
@@ -185,18 +182,41 @@ async def _look_up(gateway: Gateway, exchange: Exchange) -> Hit | None:
         return hit
     except InsufficientCredits:
         exchange.bypass(InsufficientCredits.code)
-    except InternalError:  # the entry does not open: another answer takes its place
-        exchange.cache, exchange.reason = CacheStatus.REFRESH, "unreadable"
     return None
 
 
+async def _find(gateway: Gateway, exchange: Exchange, *, counted: int) -> Hit | None:
+    """The entry, if it will do; where it is there and will not, the exchange says why it becomes a REFRESH. `counted`:
+    how many this is for the rate limit. Raises APIError."""
+    store, caller, key = gateway.store, exchange.caller, exchange.plan.key
+    exchange.cache, exchange.reason = CacheStatus.MISS, ""
+    try:
+        if exchange.asked.directives.max_age is not None:
+            known = await store.get(caller, key, wanted=False, space=Space.GATEWAY, requests=counted)
+            if known is None:
+                return None
+            if _too_old(exchange, known):
+                exchange.cache, exchange.reason = CacheStatus.REFRESH, _MAX_AGE
+                return None
+            counted = 0  # that look has counted it
+        return await store.get(caller, key, space=Space.GATEWAY, requests=counted)
+    except InternalError:  # it does not open: another answer takes its place
+        exchange.cache, exchange.reason = CacheStatus.REFRESH, _UNREADABLE
+    return None
+
+
+def _too_old(exchange: Exchange, hit: Hit) -> bool:
+    oldest = exchange.asked.directives.max_age
+    return oldest is not None and items.age(hit) > oldest
+
+
 async def _landing(gateway: Gateway, exchange: Exchange, flight: Flight | None) -> Hit | None:
-    """The entry that the flight has put since the look that missed, or is putting just now."""
+    """The entry that the flight has put since the look that found none that would do, or is putting just now."""
     while flight is not None and flight.ended:
         await asyncio.shield(flight.landed)
         if flight.outcome is None or flight.outcome.unstored:
             return None
-        hit = await gateway.store.get(exchange.caller, exchange.plan.key, space=Space.GATEWAY, requests=0)
+        hit = await _find(gateway, exchange, counted=0)
         if hit is not None:
             return hit
         flight = gateway.flights.under_way(exchange.place)
@@ -217,8 +237,9 @@ async def _send_stored(gateway: Gateway, exchange: Exchange, hit: Hit, send: Sen
     was `charged` for is refunded. Raises InternalError where the answer cannot be shown."""
     try:
         answer = stored_answer(exchange, hit if charged else hit._replace(charge=hit.charge._replace(units=0)))
-        if await http.send_answer(send, answer, exchange.request_id):
-            return answer.status
+        status = await send_whole(send, exchange, answer)
+        if status == answer.status:
+            return status
         failure = None
     except ValueError:
         failure = InternalError("The stored answer cannot be shown: send the request with 'Cache-Control: no-cache'.")
@@ -226,17 +247,21 @@ async def _send_stored(gateway: Gateway, exchange: Exchange, hit: Hit, send: Sen
         await gateway.store.refund(hit.charge)
     if failure is not None:
         raise failure
-    return Unavailable.status
+    return status
 
 
 async def _fly(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None], send: Send) -> None:
     """Join the flight for the same key, or start one."""
-    shared = exchange.cache is CacheStatus.MISS
+    shared = exchange.cache is CacheStatus.MISS or exchange.reason in _SHARED_REFRESHES
+    own = exchange.cache, exchange.reason
     while shared and (other := gateway.flights.under_way(exchange.place)) is not None:
-        exchange.cache = CacheStatus.COALESCED
-        if await _read(gateway, exchange, other, gone, send):
-            return
-        exchange.cache = CacheStatus.MISS
+        exchange.cache, exchange.reason = CacheStatus.COALESCED, ""
+        try:
+            if await _read(gateway, exchange, other, gone, send):
+                return
+        except _TooOld:
+            own = CacheStatus.REFRESH, _MAX_AGE
+        exchange.cache, exchange.reason = own
         await asyncio.shield(other.landed)  # until then it is the one to join
     flight = gateway.flights.start(
         exchange.place if shared else None, lambda flight: gateway.fetcher.fetch(flight, exchange)
@@ -246,11 +271,15 @@ async def _fly(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None],
 
 
 async def _read(gateway: Gateway, exchange: Exchange, flight: Flight, gone: asyncio.Future[None], send: Send) -> bool:
-    """Give the client the flight's answer. False: who began it was refused one, which says nothing of this client."""
+    """Give the client the flight's answer. False: who began it was refused one, which says nothing of this client.
+    Raises _TooOld."""
     joined, told, status = exchange.cache is CacheStatus.COALESCED, True, 0
     try:
         with gateway.flights.reading(flight, cancel=exchange.upstream.policy.on_disconnect == "cancel"):
             status = await _while_connected(gone, _deliver(gateway, send, exchange, flight, joined=joined)) or 0
+    except _TooOld:
+        told = False
+        raise
     except APIError as error:
         if joined and error.status < 500 and not isinstance(error, UpstreamFailed):
             told = False
@@ -274,19 +303,24 @@ def _record_free_of_cost(gateway: Gateway, exchange: Exchange, flight: Flight, s
         exchange.cache, saved = CacheStatus.COALESCED, saved_by(flight.filled)
     elif flight.outcome is not None and exchange.cache is CacheStatus.COALESCED:
         saved, usage = flight.outcome.cost, flight.outcome.usage
-    if status >= 400 and exchange.cache is CacheStatus.COALESCED:
+    if exchange.cache is CacheStatus.COALESCED and (status >= 400 or not status):  # or the client left before
         saved, usage = Decimal(0), None
     gateway.ledger.record(exchange.event(SpendState.SETTLED, status, usage, Decimal(0), saved))
 
 
 async def _embed(gateway: Gateway, exchange: Exchange, gone: asyncio.Future[None], send: Send) -> None:
     exchange.work = work = gateway.flights.keep(embeddings.answer_to(gateway, exchange))
-    answer = await _while_connected(gone, asyncio.shield(work))
-    if answer is not None:
-        if not await http.send_answer(send, answer, exchange.request_id):
-            await embeddings.refund(gateway, answer)
-    elif exchange.upstream.policy.on_disconnect == "cancel":
-        work.cancel()
+    status = 0
+    try:
+        answer = await _while_connected(gone, asyncio.shield(work))
+        if answer is not None:
+            status = await send_whole(send, exchange, answer)
+            if status != answer.status:
+                await embeddings.refund(gateway, answer)
+        elif exchange.upstream.policy.on_disconnect == "cancel":
+            work.cancel()
+    finally:
+        work.add_done_callback(lambda done: embeddings.record(gateway, exchange, done, status))
 
 
 async def _while_connected(gone: asyncio.Future[None], work: Awaitable[T]) -> T | None:
@@ -300,9 +334,11 @@ async def _while_connected(gone: asyncio.Future[None], work: Awaitable[T]) -> T 
 
 
 async def _deliver(gateway: Gateway, send: Send, exchange: Exchange, flight: Flight, *, joined: bool) -> int:
-    """The status that the client got."""
+    """The status that the client got. Raises _TooOld."""
     begun = await flight.begun()
     if isinstance(begun, Hit):  # another process made the call
+        if joined and _too_old(exchange, begun):
+            raise _TooOld
         exchange.cache = CacheStatus.COALESCED
         return await _send_stored(gateway, exchange, begun, send, charged=not joined)  # who began the flight was
     return (await deliver(send, exchange, flight)).status

@@ -10,10 +10,11 @@ from django.conf import settings
 from cacheservice import http
 from cacheservice.entries.items import age, credits_of
 from cacheservice.entries.store import Hit
+from cacheservice.errors import APIError, Unavailable
 from cacheservice.http import Header, Send
 from gateway.answers import Answer, Form, content_type_shown, events_of, shown, stored_form
 from gateway.apis.base import Event, Usage
-from gateway.errors import UpstreamFailed, error_event
+from gateway.errors import UpstreamFailed, error_body, error_event
 from gateway.exchange import Exchange
 from gateway.flights import Flight
 from gateway.models import CacheStatus, Kind
@@ -115,8 +116,25 @@ async def deliver(send: Send, exchange: Exchange, flight: Flight) -> Delivered:
     named = request_id_headers(exchange.upstream.kind, exchange.request_id)
     headers = (*passed_on(answer, content_type), *named, *money, *cache_headers(exchange, unstored))
     head = exchange.asked.method == "HEAD"
-    whole = await http.send_answer(send, http.Answer(status, headers, body), exchange.request_id, head=head)
-    return Delivered(status, whole)
+    sent = await send_whole(send, exchange, http.Answer(status, headers, body), head=head)
+    return Delivered(sent, sent == status)
+
+
+async def send_whole(send: Send, exchange: Exchange, answer: http.Answer, *, head: bool = False) -> int:
+    """The status that the client got: the answer's, or 503 where too many large ones are under way."""
+
+    def refusal(error: APIError, request_id: str) -> http.Answer:
+        return failure_answer(exchange.upstream.kind, error, request_id, cache_headers(exchange))
+
+    if await http.send_answer(send, answer, exchange.request_id, head=head, refusal=refusal):
+        return answer.status
+    return Unavailable.status
+
+
+def failure_answer(kind: str, error: APIError, request_id: str, extra: tuple[Header, ...]) -> http.Answer:
+    """The error as a provider of this kind would have answered it, with `extra` headers."""
+    headers = (http.JSON, *error.headers, *request_id_headers(kind, request_id), *extra)
+    return http.Answer(error.status, headers, error_body(kind, error, request_id))
 
 
 def cache_headers(exchange: Exchange, unstored: str = "") -> tuple[Header, ...]:
@@ -140,6 +158,7 @@ async def _pass_on(send: Send, exchange: Exchange, answer: Answer, flight: Fligh
     """Piece by piece, as they come."""
     headers = [
         *passed_on(answer, answer.content_type),
+        *(((b"x-cache-cost", b"0"),) if exchange.cache is CacheStatus.COALESCED else ()),  # else nobody knows it yet
         *request_id_headers(exchange.upstream.kind, exchange.request_id),
         *cache_headers(exchange),
         *http.COMMON_HEADERS,

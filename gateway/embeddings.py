@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -37,6 +37,7 @@ MOST_STRINGS = 2048  # OpenAI's own limit; what has more is cached as a whole
 AT_ONCE = 256  # look-ups under way for one request
 PUTS_TAKE = (0, 0.2)  # seconds, at most, from the first string of a call to the others of it, as others see it
 MOST_JOINS = 3  # times that others' calls are waited for in vain, before one is made that nobody shares
+_TOO_MANY = 429
 _NO_USAGE = {"prompt_tokens": 0, "total_tokens": 0}
 
 
@@ -70,6 +71,16 @@ async def answer_to(gateway: Gateway, exchange: Exchange) -> http.Answer:
             status = error.status if isinstance(error, APIError) else 0
             gateway.ledger.record(exchange.event(SpendState.SETTLED, status, None, Decimal(0)))
         raise
+
+
+def record(gateway: Gateway, exchange: Exchange, work: "asyncio.Future[http.Answer]", status: int) -> None:
+    """Book a request that needed no call, once `answer_to` has ended as `work` and the client got this `status`; 0: it
+    left before. What failed, and what was called for, is booked already."""
+    if work.cancelled() or work.exception() is not None or work.result().status != 200:
+        return
+    if exchange.cache in (CacheStatus.HIT, CacheStatus.COALESCED):
+        saved = exchange.saved if status == 200 else Decimal(0)
+        gateway.ledger.record(exchange.event(SpendState.SETTLED, status, None, Decimal(0), saved))
 
 
 async def refund(gateway: Gateway, answer: http.Answer) -> None:
@@ -147,16 +158,16 @@ async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.A
     call = _Call(gateway, exchange, texts, known)
     await call.get([key for key in texts if key not in known.embeddings])
     exchange.saved = known.saved
-    if call.failed is not None:
+    if call.refusal is not None:
         await known.refund()
+        refused = call.refusal.answer
         if not known.booked:
-            gateway.ledger.record(exchange.event(SpendState.SETTLED, call.failed.status, None, Decimal(0)))
-        return call.failed._replace(headers=(*call.failed.headers, *cache_headers(exchange)))
+            gateway.ledger.record(exchange.event(SpendState.SETTLED, refused.status, None, Decimal(0)))
+        return refused._replace(headers=(*refused.headers, *cache_headers(exchange)))
     if call.sent:
         exchange.reason = f"{len(call.sent)} of {len(texts)} went upstream"
     else:
         exchange.cache = CacheStatus.COALESCED if call.joined else CacheStatus.HIT
-        gateway.ledger.record(exchange.event(SpendState.SETTLED, 200, None, Decimal(0)))
     data = [
         {"object": "embedding", "index": index, "embedding": msgspec.Raw(known.embeddings[keys[string]])}
         for index, string in enumerate(strings)
@@ -171,6 +182,19 @@ async def _answer(gateway: Gateway, exchange: Exchange, known: _Known) -> http.A
     return http.Answer(200, headers, msgspec.json.encode(document), known.charges)
 
 
+class _Refusal(NamedTuple):
+    """What the upstream says instead of embeddings, and of which strings."""
+
+    answer: http.Answer
+    strings: list[str]
+
+    def concerns(self, strings: list[str]) -> bool:
+        """Whether it would say so of these too. That there is too much just now, or that something is broken, it says
+        of any."""
+        about_the_input = 400 <= self.answer.status < 500 and self.answer.status != _TOO_MANY
+        return not about_the_input or strings == self.strings
+
+
 class _Call:
     """What one request does for the strings that nobody knows yet, which go by their entries' keys."""
 
@@ -179,15 +203,15 @@ class _Call:
         self._gateway, self._exchange, self._texts, self._known = gateway, exchange, texts, known
         self.sent: list[str] = []
         self.joined = False  # others' calls brought some
-        self.failed: http.Answer | None = None  # what the upstream says instead of embeddings
+        self.refusal: _Refusal | None = None
         self.usage: dict[str, Any] = {}
         self.cost: Decimal | None = Decimal(0)
         self.headers: tuple[http.Header, ...] = ()
 
     async def get(self, missing: Sequence[str]) -> None:
-        """Makes them known, or says how the upstream `failed`. Raises APIError."""
+        """Makes them known, or says in `refusal` why the upstream did not. Raises APIError."""
         joins = MOST_JOINS if self._exchange.cache is CacheStatus.MISS else 0
-        while missing and self.failed is None:
+        while missing and self.refusal is None:
             missing = await self._get(missing, self._gateway.strings if joins > 0 else {})
             joins -= 1
 
@@ -196,29 +220,32 @@ class _Call:
         theirs = {key: under_way[place] for key in missing if (place := self._place(key)) in under_way}
         mine = [key for key in missing if key not in theirs]
         under_way.update({self._place(key): asyncio.get_running_loop().create_future() for key in mine})
-        outcome: http.Answer | UpstreamFailed | None = None
+        outcome: _Refusal | UpstreamFailed | None = None
         try:
             if mine:
                 await self._fetch(mine)
-            outcome = self.failed
+            outcome = self.refusal
         except UpstreamFailed as error:
             outcome = error
             raise
         finally:
             for key in mine:
                 under_way.pop(self._place(key)).set_result(self._known.embeddings.get(key) or outcome)
-        given_up = []
+        given_up, strings = [], [self._texts[key] for key in theirs]
         for key, future in theirs.items():
-            if self.failed is None and not self._take(key, await asyncio.shield(future)):
+            if self.refusal is None and not self._take(key, await asyncio.shield(future), strings):
                 given_up.append(key)
         return given_up
 
-    def _take(self, key: str, found: bytes | http.Answer | UpstreamFailed | None) -> bool:
-        """What another request's call brought. False: that one was refused, or given up, which says nothing of this."""
+    def _take(self, key: str, found: bytes | _Refusal | UpstreamFailed | None, strings: list[str]) -> bool:
+        """What another request's call brought; `strings`: all that this one would ask for in its place. False: that one
+        was refused, or given up, which says nothing of this."""
         if isinstance(found, bytes):
             self._known.embeddings[key], self.joined = found, True
-        elif isinstance(found, http.Answer):
-            self._exchange.cache, self.failed = CacheStatus.COALESCED, found
+        elif isinstance(found, _Refusal):
+            if not found.concerns(strings):
+                return False
+            self._exchange.cache, self.refusal = CacheStatus.COALESCED, found
         elif found is not None:
             raise found
         return found is not None
@@ -256,7 +283,8 @@ class _Call:
     async def _upstream(self, keys: Sequence[str], token: int) -> bool:
         """Whether the first of them was stored, which ends the lease."""
         exchange = self._exchange
-        body = msgspec.json.encode({**exchange.body, "input": [self._texts[key] for key in keys]})
+        strings = [self._texts[key] for key in keys]
+        body = msgspec.json.encode({**exchange.body, "input": strings})
         saved = Decimal(0) if self.sent else self._known.saved  # the event of an earlier call tells it already
         part = replace(exchange, asked=exchange.asked._replace(body=body), stores=False, saved=saved)
         self.sent += keys
@@ -273,7 +301,7 @@ class _Call:
         self.headers = passed_on(answer, "application/json")
         self.cost = None if self.cost is None or outcome.cost is None else self.cost + outcome.cost
         if answer.status != 200:
-            self.failed = http.Answer(answer.status, self.headers, document)
+            self.refusal = _Refusal(http.Answer(answer.status, self.headers, document), strings)
             return False
         found = _embeddings(document, keys)
         self._known.embeddings |= found

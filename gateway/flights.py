@@ -25,7 +25,8 @@ Place: TypeAlias = tuple[int, str]  # tenant, key of the entry
 class Flight:
     """One call. `error` is what its readers get, at once or in the middle of an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place  # where others may join it
         self.answer: Answer | None = None
         self.filled: Hit | None = None  # another process made the call, and this is its answer
         self.error: APIError | None = None
@@ -112,10 +113,10 @@ class Flights:
 
     def start(self, place: Place | None, fly: Callable[[Flight], Awaitable[None]]) -> Flight:
         """`place`: where others may join it; None: nobody may. `fly` must `end` it."""
-        flight = Flight()
+        flight = Flight(place)
         if place is not None:
             self._by_place[place] = flight
-        flight.cancel = self.keep(self._fly(flight, place, fly)).cancel
+        flight.cancel = self.keep(self._fly(flight, fly)).cancel
         return flight
 
     def take(self, flight: Flight, size: int) -> None:
@@ -143,6 +144,7 @@ class Flights:
             flight.readers -= 1
             self._give_back(flight)
             if cancel and not flight.readers and not flight.ended:
+                self._take_out(flight)  # its end may take a while: who asks until then must not wait for nothing
                 flight.cancel()
 
     async def close(self, seconds: float) -> None:
@@ -153,15 +155,19 @@ class Flights:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _fly(self, flight: Flight, place: Place | None, fly: Callable[[Flight], Awaitable[None]]) -> None:
+    async def _fly(self, flight: Flight, fly: Callable[[Flight], Awaitable[None]]) -> None:
         try:
             await fly(flight)
         finally:
             flight.end(Unavailable("The call was given up: try again."))
-            if place is not None and self._by_place.get(place) is flight:
-                del self._by_place[place]
+            self._take_out(flight)
             flight.landed.set_result(None)
             self._give_back(flight)
+
+    def _take_out(self, flight: Flight) -> None:
+        """Nobody joins it any more. Another flight that has its place meanwhile stays."""
+        if flight.place is not None and self._by_place.get(flight.place) is flight:
+            del self._by_place[flight.place]
 
     def _give_back(self, flight: Flight) -> None:
         """The room that its answer took, once nobody needs it."""

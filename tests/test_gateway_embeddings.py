@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from gateway.models import BudgetDay, CacheStatus
 from tests.cast import new_key
@@ -207,6 +209,41 @@ def test_those_who_wait_get_the_failure_of_the_upstream_as_it_is(client: Client)
     client.upstream.release()
     assert [answer.status_code for answer in answers] == [504, 504]
     assert [answer.json()["error"]["code"] for answer in answers] == ["upstream_timeout"] * 2
+    assert client.upstream.count() == 1
+
+
+def both_at_once(client: Client, first: list[str], second: list[str]) -> list[httpx.Response]:
+    """The second is sent while the upstream holds the first one's call."""
+    client.upstream.hold()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(post, client, first)]
+        client.upstream.wait_for_calls(1)
+        waiting.append(pool.submit(post, client, second))
+        Event().wait(0.4)  # until it waits, or has a call of its own
+        client.upstream.release()
+        return [answer.result() for answer in waiting]
+
+
+def test_what_the_upstream_says_of_one_input_is_not_said_of_another(client: Client) -> None:
+    client.policy(retries=0)
+    [good] = texts(1)
+    bad = f"{secrets.token_hex(4)} [[status-400]]"
+    refused, answered = both_at_once(client, [good, bad], [good])
+    assert (refused.status_code, refused.headers["x-cache"]) == (400, "MISS")
+    assert (answered.status_code, answered.headers["x-cache"]) == (200, "MISS")
+    assert len(vectors(answered)) == 1
+    assert [call.json["input"] for call in client.upstream.calls()] == [[good, bad], [good]]
+    assert [event.status for event in client.events(2)] == [400, 200]
+
+
+@pytest.mark.parametrize(("status", "same"), [(400, True), (429, False), (500, False)])
+def test_what_the_upstream_says_of_both_is_said_once(client: Client, status: int, same: bool) -> None:
+    client.policy(retries=0)
+    [one] = texts(1)
+    bad = f"{secrets.token_hex(4)} [[status-{status}]]"
+    answers = both_at_once(client, [one, bad], [one, bad] if same else [bad])
+    assert [answer.status_code for answer in answers] == [status, status]
+    assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "COALESCED"]
     assert client.upstream.count() == 1
 
 
