@@ -14,7 +14,7 @@ from accounts.models import APIKey, Tenant
 from accounts.policy import Permission, scope_for
 from billing.limits import set_api_key_limits
 from cacheservice.addresses import client_address
-from cacheservice.authentication import caller_of
+from cacheservice.authentication import actor_of, caller_of
 from cacheservice.entries import requests
 from cacheservice.errors import InvalidRequest, NotFound
 from cacheservice.views import APIView, asgi_scope, content_type, query_string, to_django
@@ -40,7 +40,7 @@ class APIKeysView(APIView):
     def post(self, request: Request) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         wanted = key_requests.parse_create(content_type(request), request._request.body)
-        fields, actor = key_requests.given(wanted), _actor(request)
+        fields, actor = key_requests.given(wanted), actor_of(request)
         limits = {name: value for name, value in key_requests.limits(fields).items() if value is not None}
         expires_at = key_requests.expiry(wanted, timezone.now())
         with _refusals(), transaction.atomic():
@@ -75,7 +75,7 @@ class APIKeyView(APIView):
     def patch(self, request: Request, id: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         fields = key_requests.given(key_requests.parse_update(content_type(request), request._request.body))
-        key, actor, limits = _key(request, id), _actor(request), key_requests.limits(fields)
+        key, actor, limits = _key(request, id), actor_of(request), key_requests.limits(fields)
         with _refusals(), transaction.atomic():
             if limits:  # first, for they lock the account before the key
                 set_api_key_limits(key, **limits, actor=actor, by_tenant=True)
@@ -87,7 +87,7 @@ class APIKeyView(APIView):
     @key_schema.revoke_key
     def delete(self, request: Request, id: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
-        keys.revoke_api_key(_key(request, id), _actor(request))
+        keys.revoke_api_key(_key(request, id), actor_of(request))
         return to_django(key_answers.one(_key(request, id), timezone.now()))
 
 
@@ -103,7 +103,7 @@ class APIKeyRotationView(APIView):
         overlap = key_requests.parse_rotate(content_type(request), request._request.body)
         key = _key(request, id)
         with _refusals():
-            token = keys.rotate_api_key(key, overlap=overlap, actor=_actor(request))
+            token = keys.rotate_api_key(key, overlap=overlap, actor=actor_of(request))
         return to_django(key_answers.new(200, _key(request, id), token, timezone.now()))
 
 
@@ -115,7 +115,7 @@ def _keys(request: Request) -> QuerySet[APIKey]:
 
 def _key(request: Request, id: str) -> APIKey:
     """Raises NotFound for what is no key of the tenant."""
-    key = _keys(request).filter(id=_number(id)).first()
+    key = _keys(request).filter(id=tokens.known_id(id)).first()
     if key is None:
         raise NotFound(f"There is no API key '{requests.shown(id)}'; GET /api/v1/keys lists them.")
     return key
@@ -126,27 +126,14 @@ def _behind(found: QuerySet[APIKey], parameters: dict[str, list[str]]) -> QueryS
     if "cursor" not in parameters:
         return found
     [cursor] = parameters["cursor"]
-    last = found.filter(id=_number(cursor)).first()
+    last = found.filter(id=tokens.known_id(cursor)).first()
     if last is None:
         raise InvalidRequest("cursor: send 'next_cursor' of the page before, unchanged.")
     return found.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, id__lt=last.id))
 
 
-def _number(id: str) -> int:
-    """The id in the database; 0, which no key has, for what cannot be one."""
-    try:
-        return tokens.decode_id(id)
-    except ValueError:
-        return 0
-
-
 def _tenant(request: Request) -> Tenant:
     return Tenant.objects.get(id=caller_of(request).tenant_id)
-
-
-def _actor(request: Request) -> str:
-    """As the audit log names the key that asks."""
-    return f"API key {tokens.encode_id(caller_of(request).api_key_id)}"
 
 
 def _stay_inside(request: Request, key: APIKey) -> None:

@@ -44,6 +44,14 @@ def decode_id(text: str) -> int:
     return number
 
 
+def known_id(text: str) -> int:
+    """The id in the database that a client means; 0, which nothing has, for what cannot be one."""
+    try:
+        return decode_id(text)
+    except ValueError:
+        return 0
+
+
 def new_token(api_key_id: int) -> str:
     """A token with a fresh secret. It is shown once and stored nowhere."""
     text = f"{PREFIX}{encode_id(api_key_id)}_{_base62(secrets.randbits(256), SECRET_LENGTH)}"

@@ -8,6 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from accounts import tokens
 from cacheservice.entries import callers, store
 from cacheservice.entries.operations import Caller
 from cacheservice.errors import AddressNeeded
@@ -24,6 +25,11 @@ def caller_of(request: Request) -> Caller:
     caller = request.user
     assert isinstance(caller, Caller), "the view has no authentication"  # noqa: S101  a defect, not an input
     return caller
+
+
+def actor_of(request: Request) -> str:
+    """As the audit log names the API key that asks."""
+    return f"API key {tokens.encode_id(caller_of(request).api_key_id)}"
 
 
 def with_address(request: Request, ask: Callable[[Caller], Outcome]) -> Outcome:

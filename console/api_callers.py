@@ -5,10 +5,9 @@ from contextlib import contextmanager
 
 from rest_framework.request import Request
 
-from accounts import tokens
 from accounts.team import AdminKey, NotAllowed, Refused
 from billing.models import Account
-from cacheservice.authentication import caller_of
+from cacheservice.authentication import actor_of, caller_of
 from cacheservice.errors import Conflict, Forbidden, InvalidRequest
 from console.alert_tests import TooMany
 
@@ -18,7 +17,7 @@ def acting(request: Request) -> AdminKey:
     is, or because the operator made it."""
     caller = caller_of(request)
     verified = Account.objects.filter(tenant_id=caller.tenant_id, unverified=False).exists()
-    return AdminKey(caller.tenant_id, f"API key {tokens.encode_id(caller.api_key_id)}", verified)
+    return AdminKey(caller.tenant_id, actor_of(request), verified)
 
 
 @contextmanager

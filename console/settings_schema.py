@@ -1,8 +1,8 @@
 """The OpenAPI description of a tenant's settings and its webhook."""
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 
-from cacheservice.entries.schema import Error, answers, ref
+from cacheservice.entries.schema import answers, conflict, ref
 from console.alert_tests import TESTS_AN_HOUR
 from console.settings_answers import DeletedWebhook, NewWebhookSecret, ShownSettings, ShownWebhook, TestedWebhook
 from console.settings_requests import PutWebhook, UpdateSettings
@@ -17,11 +17,7 @@ COMPONENTS = (
     TestedWebhook,
 )
 
-_CONFLICT = {
-    (409, "application/json"): OpenApiResponse(
-        ref(Error), f"`conflict`: at most {TESTS_AN_HOUR} tests are sent an hour."
-    )
-}
+_CONFLICT = conflict(f"at most {TESTS_AN_HOUR} tests are sent an hour")
 
 get_settings = extend_schema(
     operation_id="get_settings",

@@ -1,10 +1,10 @@
 """The OpenAPI description of what is done to a tenant's members, and of invitations."""
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from accounts import invitations
 from accounts.people_answers import Member
-from cacheservice.entries.schema import Error, answers, ref
+from cacheservice.entries.schema import ID, Error, answers, conflict, ref
 from console.team_answers import DeletedInvitation, DeletedMember, Invitations, SentInvitation
 from console.team_requests import CreateInvitation, UpdateMember
 
@@ -18,7 +18,6 @@ COMPONENTS = (
     DeletedInvitation,
 )
 
-_ID = OpenApiParameter("id", {"type": "string", "pattern": "^[0-9A-Za-z]{11}$"}, OpenApiParameter.PATH)
 _OWNERS = {
     (403, "application/json"): OpenApiResponse(
         ref(Error), "`forbidden`: the API key lacks the scope, or it is about an owner."
@@ -31,31 +30,27 @@ _VERIFY = {
 }
 
 
-def _conflict(text: str) -> dict[tuple[int, str], OpenApiResponse]:
-    return {(409, "application/json"): OpenApiResponse(ref(Error), f"`conflict`: {text}; nothing was changed.")}
-
-
 update_member = extend_schema(
     operation_id="update_member",
     summary="Give a member another role",
     description="Any but owner, and not to an owner: that is done in the console. It holds at once.",
-    parameters=[_ID],
+    parameters=[ID],
     request={"application/json": ref(UpdateMember)},
     responses={
         **answers({200: (ref(Member), "The member as they are now.")}, 404, 413, 415),
         **_OWNERS,
-        **_conflict("they left meanwhile"),
+        **conflict("they left meanwhile"),
     },
 )
 remove_member = extend_schema(
     operation_id="remove_member",
     summary="Remove a member",
     description="Their access ends with their next request. An owner is removed in the console.",
-    parameters=[_ID],
+    parameters=[ID],
     responses={
         **answers({200: (ref(DeletedMember), "They were removed.")}, 404),
         **_OWNERS,
-        **_conflict("they left meanwhile"),
+        **conflict("they left meanwhile"),
     },
 )
 list_invitations = extend_schema(
@@ -72,28 +67,28 @@ create_invitation = extend_schema(
     responses={
         **answers({201: (ref(SentInvitation), "The invitation.")}, 413, 415),
         **_VERIFY,
-        **_conflict("they are a member or invited already, or there are too many invitations"),
+        **conflict("they are a member or invited already, or there are too many invitations"),
     },
 )
 withdraw_invitation = extend_schema(
     operation_id="withdraw_invitation",
     summary="Withdraw an invitation",
     description="Its link works no longer.",
-    parameters=[_ID],
+    parameters=[ID],
     responses={
         **answers({200: (ref(DeletedInvitation), "It was withdrawn.")}, 404),
-        **_conflict("it was accepted meanwhile"),
+        **conflict("it was accepted meanwhile"),
     },
 )
 send_invitation = extend_schema(
     operation_id="send_invitation",
     summary="Send an invitation again",
     description="With a new term.",
-    parameters=[_ID],
+    parameters=[ID],
     request=None,
     responses={
         **answers({200: (ref(SentInvitation), "The invitation.")}, 404),
         **_VERIFY,
-        **_conflict("it was sent just now"),
+        **conflict("it was sent just now"),
     },
 )

@@ -92,7 +92,7 @@ class InvitationSendingView(APIView):
 
 def _member(request: Request, id: str) -> Membership:
     """Raises NotFound for who is no member of the tenant."""
-    found = team.members(caller_of(request).tenant_id).filter(id=_number(id)).first()
+    found = team.members(caller_of(request).tenant_id).filter(id=tokens.known_id(id)).first()
     if found is None:
         raise NotFound(f"There is no member '{requests.shown(id)}'; GET /api/v1/members lists them.")
     return found
@@ -100,15 +100,7 @@ def _member(request: Request, id: str) -> Membership:
 
 def _invitation(request: Request, id: str) -> Invitation:
     """Raises NotFound for what is no open invitation of the tenant."""
-    found = invitations.of(caller_of(request).tenant_id).filter(id=_number(id)).first()
+    found = invitations.of(caller_of(request).tenant_id).filter(id=tokens.known_id(id)).first()
     if found is None:
         raise NotFound(f"There is no open invitation '{requests.shown(id)}'; GET /api/v1/invitations lists them.")
     return found
-
-
-def _number(id: str) -> int:
-    """The id in the database; 0, which nothing has, for what cannot be one."""
-    try:
-        return tokens.decode_id(id)
-    except ValueError:
-        return 0

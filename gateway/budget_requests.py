@@ -73,7 +73,7 @@ def parse_create(content_type: bytes | None, body: bytes) -> dict[str, Any]:
     sent = decode(_create, body, _FIXES)
     return {
         "usd_per_day": Decimal(sent.usd_per_day),
-        "api_key_id": None if sent.api_key_id is None else number(sent.api_key_id),
+        "api_key_id": None if sent.api_key_id is None else tokens.known_id(sent.api_key_id),
         "model": "" if sent.model is None else check_model(sent.model),
         "alert_percent": sent.alert_percent,
     }
@@ -102,11 +102,3 @@ def check_model(model: str) -> str:
     if not 1 <= len(model.encode()) <= MAX_MODEL_BYTES or not re.fullmatch(NO_CONTROL, model, re.DOTALL):
         raise InvalidRequest(f"model: {_FIXES['model']}.")
     return model
-
-
-def number(id: str) -> int:
-    """The id in the database; 0, which nothing has, for what cannot be one."""
-    try:
-        return tokens.decode_id(id)
-    except ValueError:
-        return 0

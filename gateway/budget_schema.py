@@ -1,8 +1,8 @@
 """The OpenAPI description of budgets and prices."""
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from cacheservice.entries.schema import Error, answers, ref
+from cacheservice.entries.schema import ID, answers, conflict, ref
 from gateway.budget_answers import Budgets, DeletedBudget, DeletedPrice, Prices, ShownBudget, ShownPrice
 from gateway.budget_requests import NO_CONTROL, CreateBudget, PutPrice, UpdateBudget
 from gateway.budget_settings import MOST_BUDGETS, MOST_PRICES
@@ -22,10 +22,7 @@ COMPONENTS = (
     DeletedPrice,
 )
 
-_CONFLICT = {
-    (409, "application/json"): OpenApiResponse(ref(Error), "`conflict`: there is one already, or there are too many.")
-}
-_ID = OpenApiParameter("id", {"type": "string", "pattern": "^[0-9A-Za-z]{11}$"}, OpenApiParameter.PATH)
+_CONFLICT = conflict("there is one already, or there are too many")
 _MODEL = [
     OpenApiParameter("provider", {"type": "string", "pattern": NAME}, OpenApiParameter.PATH),
     OpenApiParameter(
@@ -57,7 +54,7 @@ update_budget = extend_schema(
     operation_id="update_budget",
     summary="Change a budget",
     description="What is left out stays, and what today has used too.",
-    parameters=[_ID],
+    parameters=[ID],
     request={"application/json": ref(UpdateBudget)},
     responses=answers({200: (ref(ShownBudget), "The budget as it is now.")}, 404, 413, 415),
 )
@@ -65,7 +62,7 @@ delete_budget = extend_schema(
     operation_id="delete_budget",
     summary="Delete a budget",
     description="Deleting what is not there is no error: `deleted` is then false.",
-    parameters=[_ID],
+    parameters=[ID],
     responses=answers({200: (ref(DeletedBudget), "Whether it was there.")}, 404),
 )
 list_prices = extend_schema(

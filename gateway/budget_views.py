@@ -5,7 +5,7 @@ from rest_framework.request import Request
 
 from accounts import tokens
 from accounts.policy import Permission, scope_for
-from cacheservice.authentication import caller_of
+from cacheservice.authentication import actor_of, caller_of
 from cacheservice.entries import requests
 from cacheservice.errors import NotFound
 from cacheservice.views import APIView, content_type, query_string, to_django
@@ -29,7 +29,7 @@ class BudgetsView(APIView):
     def post(self, request: Request) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         wanted = budget_requests.parse_create(content_type(request), request._request.body)
-        budget = budget_settings.create_budget(caller_of(request).tenant_id, **wanted, actor=_actor(request))
+        budget = budget_settings.create_budget(caller_of(request).tenant_id, **wanted, actor=actor_of(request))
         return to_django(budget_answers.budget(201, budget, {}))
 
 
@@ -44,19 +44,19 @@ class BudgetView(APIView):
         requests.parse_query(query_string(request), ())
         fields = budget_requests.parse_update(content_type(request), request._request.body)
         tenant_id = caller_of(request).tenant_id
-        budget = budget_settings.find_budget(tenant_id, budget_requests.number(id))
+        budget = budget_settings.find_budget(tenant_id, tokens.known_id(id))
         if budget is None:
             raise _no_budget(id)
-        budget_settings.update_budget(budget, fields, _actor(request))
+        budget_settings.update_budget(budget, fields, actor_of(request))
         return to_django(budget_answers.budget(200, budget, budget_settings.used_today(tenant_id)))
 
     @budget_schema.delete_budget
     def delete(self, request: Request, id: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
-        number = budget_requests.number(id)
+        number = tokens.known_id(id)
         if not number:
             raise _no_budget(id)
-        was_there = budget_settings.delete_budget(caller_of(request).tenant_id, number, _actor(request))
+        was_there = budget_settings.delete_budget(caller_of(request).tenant_id, number, actor_of(request))
         return to_django(budget_answers.deleted_budget(id, was_there=was_there))
 
 
@@ -83,21 +83,16 @@ class PriceView(APIView):
         requests.parse_query(query_string(request), ())
         rates = budget_requests.parse_price(content_type(request), request._request.body)
         model, tenant_id = budget_requests.check_model(model), caller_of(request).tenant_id
-        price, new = budget_settings.put_price(tenant_id, provider, model, rates, _actor(request))
+        price, new = budget_settings.put_price(tenant_id, provider, model, rates, actor_of(request))
         return to_django(budget_answers.price(201 if new else 200, price))
 
     @budget_schema.delete_price
     def delete(self, request: Request, provider: str, model: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         model, tenant_id = budget_requests.check_model(model), caller_of(request).tenant_id
-        was_there = budget_settings.delete_price(tenant_id, provider, model, _actor(request))
+        was_there = budget_settings.delete_price(tenant_id, provider, model, actor_of(request))
         return to_django(budget_answers.deleted_price(provider, model, was_there=was_there))
 
 
 def _no_budget(id: str) -> NotFound:
     return NotFound(f"There is no budget '{requests.shown(id)}'; GET /api/v1/budgets lists them.")
-
-
-def _actor(request: Request) -> str:
-    """As the audit log names the key that asks."""
-    return f"API key {tokens.encode_id(caller_of(request).api_key_id)}"

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from accounts import tokens
 from accounts.policy import Permission, scope_for
-from cacheservice.authentication import caller_of
+from cacheservice.authentication import actor_of, caller_of
 from cacheservice.entries import requests
 from cacheservice.errors import InvalidRequest, NotFound
 from cacheservice.views import APIView, content_type, query_string, to_django
@@ -49,25 +48,20 @@ class ProviderView(APIView):
         requests.parse_query(query_string(request), ())
         wanted = provider_requests.parse_put(content_type(request), request._request.body)
         with _refusals():
-            provider, new = providers.put_provider(caller_of(request).tenant_id, name, wanted, _actor(request))
+            provider, new = providers.put_provider(caller_of(request).tenant_id, name, wanted, actor_of(request))
         return _answer(201 if new else 200, provider)
 
     @provider_schema.delete_provider
     def delete(self, request: Request, name: str) -> HttpResponse:
         requests.parse_query(query_string(request), ())
         with _refusals():
-            was_there = providers.delete_provider(caller_of(request).tenant_id, name, _actor(request))
+            was_there = providers.delete_provider(caller_of(request).tenant_id, name, actor_of(request))
         return to_django(provider_answers.deleted(name, was_there=was_there))
 
 
 def _answer(status: int, provider: Provider) -> HttpResponse:
     has_credential = provider.name in providers.with_credential(provider.tenant_id)
     return to_django(provider_answers.one(status, provider, has_credential=has_credential))
-
-
-def _actor(request: Request) -> str:
-    """As the audit log names the key that asks."""
-    return f"API key {tokens.encode_id(caller_of(request).api_key_id)}"
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from tests.cast import ACTOR, Key, new_key, new_tenant
 from tests.client import NO_TLS
 from tests.conftest import server_environment
 from tests.processes import RunningServer, running_server, wait_for
+from tests.store_cast import query
 from tests.upstreams import RunningUpstream
 
 LOOPBACK = "127.0.0.0/8"
@@ -141,3 +142,9 @@ def new_client(server: RunningServer, upstream: RunningUpstream) -> Client:
     client = Client(server, upstream, tenant, new_key(tenant, ["gateway"]))
     client.policy()
     return client
+
+
+def ledger_waits() -> bool:
+    """For a lock on this test's database."""
+    waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(query(f"{waiting} and application_name = 'cacheservice ledger'"))

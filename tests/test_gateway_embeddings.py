@@ -17,10 +17,10 @@ import pytest
 from gateway.models import BudgetDay, CacheStatus
 from tests.cast import new_key
 from tests.client import connect, request_bytes
-from tests.gateway_cast import Client, client, gateway_server
+from tests.gateway_cast import Client, client, gateway_server, ledger_waits
 from tests.ledger_cast import saved_budget
 from tests.processes import wait_for
-from tests.store_cast import database_dsn, query
+from tests.store_cast import database_dsn
 from tests.upstreams import upstream
 
 __all__ = ["client", "gateway_server", "upstream"]
@@ -51,12 +51,6 @@ def refusal_held_up(client: Client) -> Iterator[None]:
     with psycopg.connect(database_dsn()) as connection:
         connection.execute("select from gateway_budget_day where budget_id = %s for update", [budget.id])
         yield
-
-
-def ledger_waits() -> bool:
-    """For a lock on this test's database."""
-    waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(query(f"{waiting} and application_name = 'cacheservice ledger'"))
 
 
 def vectors(answer: httpx.Response) -> list[Any]:

@@ -34,10 +34,10 @@ from gateway.providers import Upstream
 from gateway.service import Gateway
 from tests.client import connect, request_bytes
 from tests.conftest import server_environment
-from tests.gateway_cast import LOOPBACK, Client, client, gateway_server, new_client, question
+from tests.gateway_cast import LOOPBACK, Client, client, gateway_server, ledger_waits, new_client, question
 from tests.ledger_cast import saved_budget
 from tests.processes import running_server, wait_for
-from tests.store_cast import database_dsn, query
+from tests.store_cast import database_dsn
 from tests.upstreams import RunningUpstream, upstream
 
 __all__ = ["client", "gateway_server", "upstream"]
@@ -51,12 +51,6 @@ def reservations_held_up(client: Client) -> Iterator[None]:
     with psycopg.connect(database_dsn()) as connection:
         connection.execute("select from gateway_budget_day where budget_id = %s for update", [budget.id])
         yield
-
-
-def ledger_waits() -> bool:
-    """For a lock on this test's database."""
-    waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(query(f"{waiting} and application_name = 'cacheservice ledger'"))
 
 
 def on_the_wire(client: Client, asked: Any, path: bytes = b"openai/v1/chat/completions") -> bytes:

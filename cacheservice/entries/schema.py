@@ -224,6 +224,12 @@ def answers(success: dict[int, tuple[Any, str]], *errors: int) -> dict[int | tup
     return described
 
 
+def conflict(text: str) -> dict[tuple[int, str], OpenApiResponse]:
+    """The response where what is asked for does not go with what is there."""
+    return {(409, "application/json"): OpenApiResponse(ref(Error), f"`conflict`: {text}; nothing was changed.")}
+
+
+ID = OpenApiParameter("id", {"type": "string", "pattern": "^[0-9A-Za-z]{11}$"}, OpenApiParameter.PATH)
 ERRORS = {
     400: "`invalid_request`: the message names the field, the limit and the fix.",
     401: "`invalid_api_key`: missing, malformed, unknown, expired or revoked.",

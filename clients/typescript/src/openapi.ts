@@ -2213,7 +2213,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description `conflict`: there is one already, or there are too many. */
+            /** @description `conflict`: there is one already, or there are too many; nothing was changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4788,7 +4788,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description `conflict`: there is one already, or there are too many. */
+            /** @description `conflict`: there is one already, or there are too many; nothing was changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6162,7 +6162,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description `conflict`: at most 30 tests are sent an hour. */
+            /** @description `conflict`: at most 30 tests are sent an hour; nothing was changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
