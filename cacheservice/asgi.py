@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import resource
+import sys
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
@@ -36,6 +37,7 @@ from gateway import app as gateway  # noqa: E402
 from gateway import pricing, service  # noqa: E402
 
 log = structlog.get_logger(__name__)
+LANE: bool = settings.LANE  # looked up once: a hit would look twice for as long as it takes to find its API key
 WITH_BODY = ("POST", *items.WITH_BODY)
 WITH_FORMS, FORM_BYTES = ("/console/", "/staff/"), 256 * 1024
 # Django makes a thread for each request, so their number is bounded. Who looks after the server is let in all the same.
@@ -60,22 +62,24 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await run_lifespan(receive, send)
 
 
-async def by_plane(scope: Scope, receive: Receive, send: Send) -> None:
+def by_plane(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     """By the plane that it is for. What it leaves of a large body is read and forgotten."""
-    if scope["method"] not in WITH_BODY or not bodies.is_large(dict(scope["headers"])):
-        return await _by_plane(scope, receive, send)
+    large = scope["method"] in WITH_BODY and bodies.is_large(dict(scope["headers"]))
+    return (_lingering if large else _by_plane)(scope, receive, send)
+
+
+async def _lingering(scope: Scope, receive: Receive, send: Send) -> None:
     body = lingering.Body(receive)
     await _by_plane(scope, body, send)
     await body.linger()
 
 
-async def _by_plane(scope: Scope, receive: Receive, send: Send) -> None:
-    if settings.LANE and lane.takes(scope):
-        await lane.respond(scope, receive, send, bodies)
-    elif gateway.takes(scope):
-        await _counted("gateway", gateway.respond, scope, receive, send)
-    else:
-        await _counted("django", respond, scope, receive, send)
+def _by_plane(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    if LANE and lane.takes(scope):
+        return lane.respond(scope, receive, send, bodies)
+    if gateway.takes(scope):
+        return _counted("gateway", gateway.respond, scope, receive, send)
+    return _counted("django", respond, scope, receive, send)
 
 
 async def _counted(plane: str, respond: Responder, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,6 +131,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             _allow_open_files()
+            _wake_politely()
             try:
                 await store.start()
                 if store.current().connected:
@@ -169,6 +174,12 @@ def _allow_open_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, MOST_OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def _wake_politely() -> None:
+    """This process's threads, when they wake up, let others finish what they are at (docs/decisions/023)."""
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 async def _read_body(scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> bytes:

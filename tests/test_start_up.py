@@ -1,10 +1,14 @@
 """What a server has done by the time it says that it is ready: the first requests find it as fast as the next."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.processes import ROOT
-from tests.servers import environment_here
+import pytest
+
+from tests.processes import ROOT, descendants
+from tests.servers import environment_here, own_server
 
 # Starts as granian starts it, then prices a call and asks Django for something: prints what that had to import.
 FIRST_REQUESTS = """
@@ -51,3 +55,16 @@ def test_first_requests_import_little_and_leave_garbage_collections_short() -> N
     objects, *imported = done.stdout.split()
     assert len(imported) < 20, imported  # of which there were hundreds
     assert int(objects) < 20_000  # that a full collection walks: with what is imported later it was 60,000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the policies are Linux's")
+def test_threads_of_a_server_let_others_finish_when_they_wake_up(committed_db: None, tmp_path: Path) -> None:
+    with own_server(tmp_path) as server:
+        threads = {
+            int(task.name): (task / "comm").read_text().strip()
+            for pid in descendants(server.process.pid)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        }
+        policies = {thread: os.sched_getscheduler(thread) for thread in threads}
+    polite = [threads[thread] for thread, policy in policies.items() if policy == os.SCHED_BATCH]
+    assert polite.count("tokio-rt-worker") == 1 and len(polite) > 1, (threads, policies)

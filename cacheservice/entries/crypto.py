@@ -78,14 +78,9 @@ def open_sealed(data_key: AESGCM, identity: Identity, sealed: bytes, size: int) 
 
 
 def _additional_data(form: int, identity: Identity) -> bytes:
-    content_type = (identity.content_type or "").encode()
-    return (
-        _IDENTITY.pack(
-            form, identity.tenant_id, identity.space, identity.data_key_version, identity.version, len(content_type)
-        )
-        + content_type
-        + identity.key.encode()
-    )
+    tenant_id, space, key, data_key_version, version, content_type = identity
+    media = content_type.encode() if content_type else b""
+    return _IDENTITY.pack(form, tenant_id, space, data_key_version, version, len(media)) + media + key.encode()
 
 
 def _compressor() -> zstandard.ZstdCompressor:

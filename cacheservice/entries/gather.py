@@ -45,11 +45,10 @@ class Request:
     locks: ClassVar[str | None] = None
     writes: Hashable | None = None  # what it changes: requests with an equal value go one after the other
     __slots__ = ("alone", "future", "retries", "since", "span")
+    future: asyncio.Future[Any]  # of its outcome; it and `since` are set by `Gatherer.submit`
+    since: float  # when it was submitted, by the loop's clock
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.since = loop.time()
         self.retries = 0
         self.alone = False
         self.span = tracing.current() if tracing.on else None
@@ -135,6 +134,7 @@ class Gatherer:
 
     def submit(self, request: Request) -> asyncio.Future[Any]:
         """The request's outcome, when its batch has come back. Fails with Unavailable in bounded time."""
+        request.future, request.since = self._loop.create_future(), self._loop.time()
         if not self._connections:
             metrics.UNAVAILABLE.add(1, "database_unreachable")
             request.fail(Unavailable("The database cannot be reached: try again shortly."))

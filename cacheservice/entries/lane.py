@@ -3,6 +3,7 @@
 It parses the request line and headers, has the store authenticate, and writes bytes; it holds no rule of its own.
 """
 
+from collections.abc import Awaitable
 from time import perf_counter
 
 import structlog
@@ -17,6 +18,7 @@ from cacheservice.errors import AddressNeeded, APIError, InternalError, InvalidA
 from cacheservice.http import BodyReader, Receive, Scope, Send
 
 PREFIX = b"/api/v1/cache/"
+ACCESS_LOG: bool = settings.ACCESS_LOG  # looked up once, as asgi.LANE
 log = structlog.get_logger(__name__)
 
 
@@ -54,7 +56,7 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
     except Exception:
         log.exception("request_failed", request_id=request_id, status=500)
         answer = http.error_answer(InternalError("Something went wrong here; the operator has been told."), request_id)
-    if settings.ACCESS_LOG:
+    if ACCESS_LOG:
         log.info("request", request_id=request_id, method=scope["method"], status=answer.status)
     if caller is not None and caller.rate is not None and answer.status != InvalidAPIKey.status:
         answer = answer._replace(headers=(*answer.headers, *http.rate_headers(caller.rate)))
@@ -64,8 +66,8 @@ async def respond(scope: Scope, receive: Receive, send: Send, bodies: BodyReader
         await entries.refund(answer.charge)
 
 
-async def _answer(
+def _answer(
     entries: Store, caller: Caller, scope: Scope, headers: dict[bytes, bytes], body: bytes, receive: Receive
-) -> http.Answer:
+) -> Awaitable[http.Answer]:
     method, escaped_key, query = scope["method"], scope["raw_path"][len(PREFIX) :], scope["query_string"]
-    return await items.answer(entries, caller, method, escaped_key, query, headers, body, receive)
+    return items.answer(entries, caller, method, escaped_key, query, headers, body, receive)
