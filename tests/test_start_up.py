@@ -60,11 +60,11 @@ def test_first_requests_import_little_and_leave_garbage_collections_short() -> N
 @pytest.mark.skipif(sys.platform != "linux", reason="the policies are Linux's")
 def test_threads_of_a_server_let_others_finish_when_they_wake_up(committed_db: None, tmp_path: Path) -> None:
     with own_server(tmp_path) as server:
-        threads = {
-            int(task.name): (task / "comm").read_text().strip()
+        threads = [
+            (pid, (task / "comm").read_text().strip(), os.sched_getscheduler(int(task.name)))
             for pid in descendants(server.process.pid)
             for task in Path(f"/proc/{pid}/task").iterdir()
-        }
-        policies = {thread: os.sched_getscheduler(thread) for thread in threads}
-    polite = [threads[thread] for thread, policy in policies.items() if policy == os.SCHED_BATCH]
-    assert polite.count("tokio-rt-worker") == 1 and len(polite) > 1, (threads, policies)
+        ]
+        workers = {pid for pid, name, _ in threads if name == "tokio-rt-worker"}
+        mains = {os.sched_getscheduler(pid) for pid in workers}
+    assert mains == {policy for _, name, policy in threads if name == "tokio-rt-worker"} == {os.SCHED_BATCH}, threads
